@@ -1,0 +1,1 @@
+//! tilewright-web
