@@ -1,1 +1,59 @@
-//! The WGSL sources.
+//! The WGSL sources of the Tilewright kernels, as text.
+//!
+//! `gemm_reg` is `gemm_reg.wgsl`; a part that other shaders pull in with `//#use mac_f32` is
+//! `part/mac_f32`. The texts hold directives (see `docs/shaders.md`), so they are WGSL only after
+//! the assembler of `tilewright-device` has put a prelude before them and resolved those.
+#![forbid(unsafe_code)]
+
+/// The table: one line a file, sorted by name.
+macro_rules! table {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!($name, ".wgsl")))),*]
+    };
+}
+
+static FILES: &[(&str, &str)] = table! {
+    "fill"
+    "part/grid"
+};
+
+/// The text of one file, or `None` where there is none of that name.
+#[must_use]
+pub fn get(name: &str) -> Option<&'static str> {
+    let found = FILES.binary_search_by(|file| file.0.cmp(name)).ok()?;
+    Some(FILES[found].1)
+}
+
+/// The names of all files, sorted.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|file| file.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_holds_every_file_once() {
+        let names: Vec<_> = names().collect();
+        assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
+        let mut on_disk = Vec::new();
+        for (folder, prefix) in [("", ""), ("part", "part/")] {
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                if let Some(stem) = name.strip_suffix(".wgsl") {
+                    on_disk.push(format!("{prefix}{stem}"));
+                }
+            }
+        }
+        on_disk.sort();
+        assert_eq!(names, on_disk);
+    }
+
+    #[test]
+    fn get_finds_files_and_parts_by_name() {
+        assert!(get("part/grid").unwrap().contains("fn flat_group"));
+        assert!(get("grid").is_none());
+    }
+}

@@ -1,1 +1,16 @@
-//! tilewright-device
+//! Adapters, buffers, shader variants and recorded dispatches on `wgpu`.
+//!
+//! This is the only crate of the engine that names `wgpu`; it re-exports it, so that an embedder
+//! shares its types. The plain data ([`Caps`], [`Variant`], [`Dispatch`]) needs no GPU.
+
+pub use wgpu;
+
+mod caps;
+mod dispatch;
+mod error;
+mod variant;
+
+pub use caps::{AdapterKind, Backend, Caps, Limits};
+pub use dispatch::{Dispatch, Param, Slot, Span, fold_groups};
+pub use error::{Error, Result};
+pub use variant::{Set, Variant};

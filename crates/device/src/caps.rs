@@ -1,0 +1,181 @@
+//! What a device can do, as plain data.
+
+use std::fmt;
+
+/// What an adapter is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum AdapterKind {
+    /// A GPU with its own memory.
+    Discrete,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A GPU seen through a hypervisor.
+    Virtual,
+    /// A processor that plays GPU (lavapipe, SwiftShader, WARP).
+    Software,
+    /// Not said: every adapter in a browser.
+    Unknown,
+}
+
+/// The API that drives an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backend {
+    /// Vulkan.
+    Vulkan,
+    /// Metal.
+    Metal,
+    /// Direct3D 12.
+    Dx12,
+    /// A browser's WebGPU.
+    WebGpu,
+    /// OpenGL, only on an embedder's device.
+    Gl,
+    /// wgpu's backend that accepts everything and computes nothing: for tests without a GPU.
+    Noop,
+}
+
+/// The limits that kernels and plans look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of one storage binding.
+    pub binding_bytes: u64,
+    /// Bytes of one buffer.
+    pub buffer_bytes: u64,
+    /// Storage buffers that one shader may bind.
+    pub storage_buffers: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Threads of one workgroup.
+    pub invocations: u32,
+    /// Workgroups in one dimension of a dispatch.
+    pub groups: u32,
+    /// Alignment of a storage binding's offset, in bytes.
+    pub storage_align: u32,
+    /// Alignment of a uniform binding's dynamic offset, in bytes.
+    pub uniform_align: u32,
+}
+
+/// What a device can do. Plain data: plans are made and tested without a GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Caps {
+    /// What the adapter is made of.
+    pub kind: AdapterKind,
+    /// The API that drives it.
+    pub backend: Backend,
+    /// `f16` in shaders (`enable f16;`).
+    pub f16: bool,
+    /// Smallest and largest subgroup size where subgroup operations can be used.
+    pub subgroups: Option<(u32, u32)>,
+    /// `dot4I8Packed` is an instruction, not a polyfill.
+    pub int8_dot: bool,
+    /// 16x16x16 or 8x8x8 cooperative matrices of f16 with f32 accumulators.
+    pub coop_matrix: bool,
+    /// Timestamp queries, for the profiler and the tuner.
+    pub timestamps: bool,
+    /// Sizes.
+    pub limits: Limits,
+}
+
+impl Limits {
+    /// What every WebGPU implementation gives (WebGPU, section 3.6.2 "Limits", column "Default").
+    #[must_use]
+    pub fn webgpu_default() -> Self {
+        Self {
+            binding_bytes: 128 << 20,
+            buffer_bytes: 256 << 20,
+            storage_buffers: 8,
+            workgroup_bytes: 16 << 10,
+            invocations: 256,
+            groups: 65_535,
+            storage_align: 256,
+            uniform_align: 256,
+        }
+    }
+}
+
+impl Caps {
+    /// What every WebGPU implementation can do: default limits and no features.
+    #[must_use]
+    pub fn webgpu_default() -> Self {
+        Self {
+            kind: AdapterKind::Unknown,
+            backend: Backend::WebGpu,
+            f16: false,
+            subgroups: None,
+            int8_dot: false,
+            coop_matrix: false,
+            timestamps: false,
+            limits: Limits::webgpu_default(),
+        }
+    }
+
+    /// Whether a kernel may count on subgroups of exactly this many threads.
+    #[must_use]
+    pub fn has_subgroup(&self, size: u32) -> bool {
+        self.subgroups == Some((size, size))
+    }
+}
+
+impl fmt::Display for AdapterKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Discrete => "discrete",
+            Self::Integrated => "integrated",
+            Self::Virtual => "virtual",
+            Self::Software => "software",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vulkan => "vulkan",
+            Self::Metal => "metal",
+            Self::Dx12 => "dx12",
+            Self::WebGpu => "webgpu",
+            Self::Gl => "gl",
+            Self::Noop => "noop",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_limits_are_those_of_the_api() {
+        let ours = Limits::webgpu_default();
+        let api = wgpu::Limits::default();
+        assert_eq!(
+            ours.binding_bytes,
+            u64::from(api.max_storage_buffer_binding_size)
+        );
+        assert_eq!(ours.buffer_bytes, api.max_buffer_size);
+        assert_eq!(
+            ours.storage_buffers,
+            api.max_storage_buffers_per_shader_stage
+        );
+        assert_eq!(ours.workgroup_bytes, api.max_compute_workgroup_storage_size);
+        assert_eq!(ours.invocations, api.max_compute_invocations_per_workgroup);
+        assert_eq!(ours.groups, api.max_compute_workgroups_per_dimension);
+        assert_eq!(ours.storage_align, api.min_storage_buffer_offset_alignment);
+        assert_eq!(ours.uniform_align, api.min_uniform_buffer_offset_alignment);
+    }
+
+    #[test]
+    fn a_subgroup_size_counts_only_where_it_is_the_only_one() {
+        let mut caps = Caps::webgpu_default();
+        assert!(!caps.has_subgroup(8));
+        caps.subgroups = Some((8, 8));
+        assert!(caps.has_subgroup(8));
+        caps.subgroups = Some((8, 32));
+        assert!(!caps.has_subgroup(8));
+    }
+}
