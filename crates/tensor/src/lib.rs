@@ -1,1 +1,27 @@
-//! tilewright-tensor
+//! Host-side data of Tilewright: data types, shapes, tensors. No GPU.
+//!
+//! - [`DType`]: element types; sub-byte ones are held one byte an element.
+//! - [`Shape`]: extents with checked products, NumPy broadcasting, and odometers for reference loops.
+//! - [`HostTensor`]: a dense row-major tensor, cheap to clone.
+//! - [`compare`]: error measures for tests and benches.
+
+#![forbid(unsafe_code)]
+
+mod cast;
+pub mod compare;
+mod display;
+mod dtype;
+mod element;
+mod error;
+mod host;
+mod index;
+mod shape;
+
+pub use compare::{Mismatch, allclose, max_abs_diff, nmse};
+pub use dtype::DType;
+pub use element::Element;
+pub use error::{Error, Result};
+pub use half::{bf16, f16};
+pub use host::HostTensor;
+pub use index::{Indices, Offsets};
+pub use shape::Shape;
