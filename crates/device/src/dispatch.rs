@@ -181,7 +181,7 @@ impl fmt::Display for Param {
     }
 }
 
-/// `fill THREADS=64 Store=f32 (Y=%0[0+40]) {count=10, value=2f} 1x1x1`
+/// `fill THREADS=64 (Y=%0[0+40]) {count=10, word=2} 1x1x1`
 impl fmt::Display for Dispatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (", self.variant)?;
@@ -211,10 +211,10 @@ mod tests {
         )
         .bind("Y", Span::whole(Slot(0), 40))
         .param("count", 10u32)
-        .param("value", 2.0f32);
+        .param("word", 2u32);
         assert_eq!(
             d.to_string(),
-            "fill Store=f32 THREADS=64 (Y=%0[0+40]) {count=10, value=2f} 1x1x1"
+            "fill THREADS=64 (Y=%0[0+40]) {count=10, word=2} 1x1x1"
         );
     }
 

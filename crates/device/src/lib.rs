@@ -5,12 +5,16 @@
 
 pub use wgpu;
 
+mod assemble;
 mod caps;
 mod dispatch;
 mod error;
+mod source;
 mod variant;
 
+pub use assemble::assemble;
 pub use caps::{AdapterKind, Backend, Caps, Limits};
 pub use dispatch::{Dispatch, Param, Slot, Span, fold_groups};
 pub use error::{Error, Result};
+pub use source::{BindingInfo, ParamInfo, ParamType, Source};
 pub use variant::{Set, Variant};
