@@ -327,9 +327,7 @@ fn unknown_files_are_errors() {
 
 #[test]
 fn a_dispatch_that_does_not_fit_names_what() {
-    let v = Variant::new("fill")
-        .set("THREADS", 64u32)
-        .alias("Store", "f32");
+    let v = Variant::new("fill").set("THREADS", 64u32);
     let source = assemble(&v).unwrap();
     let span = Span::whole(Slot(0), 40);
     let good = Dispatch::new(v)
@@ -382,8 +380,6 @@ fn a_dispatch_that_does_not_fit_names_what() {
 
 #[test]
 fn fill_assembles_to_what_it_should() {
-    let v = Variant::new("fill")
-        .set("THREADS", 64u32)
-        .alias("Store", "f32");
+    let v = Variant::new("fill").set("THREADS", 64u32);
     insta::assert_snapshot!(assemble(&v).unwrap().to_string());
 }
