@@ -1,0 +1,216 @@
+//! Compressed sparse rows of dense blocks.
+
+use super::{check_pattern, check_values, index, matrix_extents, zero_test};
+use crate::{Error, HostTensor, Result, Shape};
+
+pub(super) const FORMAT: &str = "BSR";
+
+/// A matrix cut into blocks of `block_size` = (rows, columns), of which those with a value are stored in rows of
+/// blocks as CSR stores values. Blocks past the last row or column are padded with zeros.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bsr {
+    extents: [usize; 2],
+    block_size: [usize; 2],
+    row_ptr: Vec<u32>,
+    col_idx: Vec<u32>,
+    values: HostTensor,
+}
+
+impl Bsr {
+    /// A matrix of `extents` = rows, columns from its parts; `values` is `[blocks, block rows, block columns]`.
+    /// What lies in the padding is ignored.
+    ///
+    /// # Errors
+    /// [`Error::Sparse`] naming the broken invariant.
+    pub fn new(
+        extents: [usize; 2],
+        block_size: [usize; 2],
+        row_ptr: Vec<u32>,
+        col_idx: Vec<u32>,
+        values: HostTensor,
+    ) -> Result<Bsr> {
+        let grid = grid(extents, block_size)?;
+        check_pattern(FORMAT, grid, &row_ptr, &col_idx)?;
+        let [height, width] = block_size;
+        let shape = Shape::from([col_idx.len(), height, width]);
+        check_values(FORMAT, &values, shape)?;
+        Ok(Bsr {
+            extents,
+            block_size,
+            row_ptr,
+            col_idx,
+            values,
+        })
+    }
+
+    /// Drops the blocks of a dense matrix that are all zero.
+    ///
+    /// # Errors
+    /// [`Error::Sparse`] where it is no matrix, a block has no elements, or there are 2^32 or more blocks.
+    pub fn from_dense(dense: &HostTensor, block_size: [usize; 2]) -> Result<Bsr> {
+        let extents = matrix_extents(FORMAT, dense)?;
+        let [block_rows, block_cols] = grid(extents, block_size)?;
+        let zero = zero_test(dense);
+        let (mut row_ptr, mut col_idx, mut corners) = (vec![0], Vec::new(), Vec::new());
+        for row in 0..block_rows {
+            for col in 0..block_cols {
+                let mut cells = Cells::new(extents, block_size, [row, col]);
+                if cells.any(|(_, at)| !zero(at)) {
+                    col_idx.push(index(FORMAT, col)?);
+                    corners.push([row, col]);
+                }
+            }
+            row_ptr.push(index(FORMAT, corners.len())?);
+        }
+        let [height, width] = block_size;
+        let shape = Shape::from([corners.len(), height, width]);
+        let mut values = HostTensor::zeros(dense.dtype(), shape)?;
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        for (block, corner) in corners.into_iter().enumerate() {
+            for (inside, at) in Cells::new(extents, block_size, corner) {
+                from.push(at);
+                to.push(block * height * width + inside);
+            }
+        }
+        values.place(&dense.select([from.len()], from)?, to)?;
+        Ok(Bsr {
+            extents,
+            block_size,
+            row_ptr,
+            col_idx,
+            values,
+        })
+    }
+
+    /// The matrix as `[rows, cols]`; errors are those of [`HostTensor::zeros`].
+    pub fn to_dense(&self) -> Result<HostTensor> {
+        let mut dense = HostTensor::zeros(self.values.dtype(), self.extents)?;
+        let [height, width] = self.block_size;
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        for (row, ends) in self.row_ptr.windows(2).enumerate() {
+            for block in ends[0] as usize..ends[1] as usize {
+                let corner = [row, self.col_idx[block] as usize];
+                for (inside, at) in Cells::new(self.extents, self.block_size, corner) {
+                    from.push(block * height * width + inside);
+                    to.push(at);
+                }
+            }
+        }
+        dense.place(&self.values.select([from.len()], from)?, to)?;
+        Ok(dense)
+    }
+
+    /// Rows and columns.
+    pub fn extents(&self) -> [usize; 2] {
+        self.extents
+    }
+
+    /// Rows and columns of a block.
+    pub fn block_size(&self) -> [usize; 2] {
+        self.block_size
+    }
+
+    /// Where each row of blocks starts in `col_idx` and `values`; one more entry than rows of blocks.
+    pub fn row_ptr(&self) -> &[u32] {
+        &self.row_ptr
+    }
+
+    /// The block column of each stored block.
+    pub fn col_idx(&self) -> &[u32] {
+        &self.col_idx
+    }
+
+    /// The stored blocks, `[blocks, block rows, block columns]`.
+    pub fn values(&self) -> &HostTensor {
+        &self.values
+    }
+}
+
+/// Rows and columns of blocks.
+fn grid(extents: [usize; 2], block_size: [usize; 2]) -> Result<[usize; 2]> {
+    let [height, width] = block_size;
+    let area = height.checked_mul(width).filter(|&area| area > 0);
+    if area.is_none() {
+        let what = format!("invalid block size {height}x{width}");
+        return Err(Error::Sparse {
+            format: FORMAT,
+            what,
+        });
+    }
+    Ok([extents[0].div_ceil(height), extents[1].div_ceil(width)])
+}
+
+/// The elements of one block that lie in the matrix: (offset in the block, offset in the matrix).
+struct Cells {
+    /// Rows and columns of the block that are inside.
+    inside: [usize; 2],
+    width: usize,
+    cols: usize,
+    first: usize,
+    at: [usize; 2],
+}
+
+impl Cells {
+    fn new(extents: [usize; 2], block_size: [usize; 2], [row, col]: [usize; 2]) -> Self {
+        let start = [row * block_size[0], col * block_size[1]];
+        let inside = [0, 1].map(|axis| block_size[axis].min(extents[axis] - start[axis]));
+        Cells {
+            inside,
+            width: block_size[1],
+            cols: extents[1],
+            first: start[0] * extents[1] + start[1],
+            at: [0, 0],
+        }
+    }
+}
+
+impl Iterator for Cells {
+    type Item = (usize, usize);
+
+    fn next(&mut self) -> Option<(usize, usize)> {
+        let [row, col] = self.at;
+        if row == self.inside[0] {
+            return None;
+        }
+        self.at = if col + 1 == self.inside[1] {
+            [row + 1, 0]
+        } else {
+            [row, col + 1]
+        };
+        let inside = row * self.width + col;
+        Some((inside, self.first + row * self.cols + col))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ragged_blocks_are_padded_with_zeros() {
+        let dense: Vec<f32> = (1..=9).map(|v| v as f32).collect();
+        let dense = HostTensor::from_vec([3, 3], dense).unwrap();
+        let bsr = Bsr::from_dense(&dense, [2, 2]).unwrap();
+        assert_eq!(bsr.row_ptr(), [0, 2, 4]);
+        assert_eq!(bsr.col_idx(), [0, 1, 0, 1]);
+        let blocks = bsr.values().as_slice::<f32>().unwrap();
+        assert_eq!(blocks[4..8], [3.0, 0.0, 6.0, 0.0]);
+        assert_eq!(blocks[12..], [9.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn invariants_are_checked() {
+        let values = HostTensor::from_vec([1, 2, 2], vec![1f32; 4]).unwrap();
+        let bsr = |row_ptr: &[u32], col: u32, block| {
+            Bsr::new([4, 4], block, row_ptr.to_vec(), vec![col], values.clone())
+        };
+        assert!(bsr(&[0, 0, 1], 1, [2, 2]).is_ok());
+        assert!(bsr(&[0, 0, 1], 2, [2, 2]).is_err());
+        assert!(bsr(&[0, 1], 1, [2, 2]).is_err());
+        assert!(bsr(&[0, 0, 1], 1, [2, 1]).is_err());
+        for block in [[0, 2], [2, 0], [usize::MAX, 2]] {
+            let error = bsr(&[0, 0, 1], 1, block).unwrap_err().to_string();
+            assert!(error.contains("block size"), "{error}");
+        }
+    }
+}
