@@ -1,1 +1,4 @@
-//! tilewright-graph
+//! Graphs, operators, passes, planning and sessions.
+#![forbid(unsafe_code)]
+
+pub mod dim;

@@ -1,0 +1,433 @@
+//! Symbolic sizes: integer polynomials over named symbols and over floor-div, mod, min and max of such polynomials.
+//!
+//! A `Dim` is kept in a canonical form (sorted terms, no zero coefficients), so equal sizes compare equal without knowing
+//! the symbols. Symbols stand for sizes, therefore they are taken to be at least 1 when a division is simplified.
+//! Arithmetic saturates at the bounds of `i64`; a size that big is refused where memory is asked for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of an unknown size.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Symbol(Arc<str>);
+
+impl Symbol {
+    /// A symbol called `name`; equal names are the same symbol within one graph.
+    pub fn new(name: &str) -> Symbol {
+        Symbol(name.into())
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Values of symbols, as found when a graph is bound to real sizes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Bindings(BTreeMap<Symbol, i64>);
+
+impl Bindings {
+    /// The value of `symbol`, if bound.
+    pub fn get(&self, symbol: &Symbol) -> Option<i64> {
+        self.0.get(symbol).copied()
+    }
+
+    /// Binds `symbol`; returns the earlier value if there was one.
+    pub fn set(&mut self, symbol: Symbol, value: i64) -> Option<i64> {
+        self.0.insert(symbol, value)
+    }
+
+    /// All bound symbols in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Symbol, i64)> {
+        self.0.iter().map(|(s, v)| (s, *v))
+    }
+}
+
+/// A size: a number or an expression over symbols.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Dim(Repr);
+
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Repr {
+    Known(i64),
+    Expr(Arc<Poly>),
+}
+
+/// Sum of coefficient times product of atoms; the empty product is the constant term.
+type Poly = Vec<(Vec<Atom>, i64)>;
+
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Atom {
+    Symbol(Symbol),
+    Div(Dim, Dim),
+    Mod(Dim, Dim),
+    Min(Dim, Dim),
+    Max(Dim, Dim),
+}
+
+impl From<i64> for Dim {
+    fn from(n: i64) -> Dim {
+        Dim(Repr::Known(n))
+    }
+}
+
+impl From<usize> for Dim {
+    fn from(n: usize) -> Dim {
+        Dim(Repr::Known(i64::try_from(n).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Dim {
+    /// An unknown size.
+    pub fn symbol(name: &str) -> Dim {
+        Dim::atom(Atom::Symbol(Symbol::new(name)))
+    }
+
+    /// The number, if no symbol is left in it.
+    pub fn known(&self) -> Option<i64> {
+        match self.0 {
+            Repr::Known(n) => Some(n),
+            Repr::Expr(_) => None,
+        }
+    }
+
+    /// True for a plain symbol; gives it.
+    pub fn as_symbol(&self) -> Option<&Symbol> {
+        match &self.0 {
+            Repr::Expr(p) => match &p[..] {
+                [(atoms, 1)] => match &atoms[..] {
+                    [Atom::Symbol(s)] => Some(s),
+                    _ => None,
+                },
+                _ => None,
+            },
+            Repr::Known(_) => None,
+        }
+    }
+
+    fn atom(a: Atom) -> Dim {
+        Dim(Repr::Expr(Arc::new(vec![(vec![a], 1)])))
+    }
+
+    fn terms(&self) -> Poly {
+        match &self.0 {
+            Repr::Known(0) => vec![],
+            Repr::Known(n) => vec![(vec![], *n)],
+            Repr::Expr(p) => p.to_vec(),
+        }
+    }
+
+    fn from_terms(terms: impl IntoIterator<Item = (Vec<Atom>, i64)>) -> Dim {
+        let mut sum: BTreeMap<Vec<Atom>, i64> = BTreeMap::new();
+        for (atoms, c) in terms {
+            let entry = sum.entry(atoms).or_insert(0);
+            *entry = entry.saturating_add(c);
+        }
+        let poly: Poly = sum.into_iter().filter(|(_, c)| *c != 0).collect();
+        match &poly[..] {
+            [] => 0i64.into(),
+            [(atoms, c)] if atoms.is_empty() => (*c).into(),
+            _ => Dim(Repr::Expr(Arc::new(poly))),
+        }
+    }
+
+    /// `self / by`, rounded down. Division by a known zero gives 0 (ONNX leaves it undefined).
+    pub fn floor_div(&self, by: &Dim) -> Dim {
+        if let (Some(a), Some(b)) = (self.known(), by.known()) {
+            return if b == 0 { 0 } else { floor_div(a, b) }.into();
+        }
+        if by.known() == Some(1) {
+            return self.clone();
+        }
+        if self == by {
+            return 1i64.into();
+        }
+        self.exact_div(by).unwrap_or_else(|| Dim::atom(Atom::Div(self.clone(), by.clone())))
+    }
+
+    /// `ceil(self / by)` for a positive `by`.
+    pub fn ceil_div(&self, by: &Dim) -> Dim {
+        (self.clone() + by.clone() - 1i64.into()).floor_div(by)
+    }
+
+    /// Every term of `self` divided by the single term `by`, if each contains it.
+    fn exact_div(&self, by: &Dim) -> Option<Dim> {
+        let divisor = by.terms();
+        let [(atoms, c)] = &divisor[..] else { return None };
+        let mut out = Vec::new();
+        for (have, coefficient) in self.terms() {
+            if coefficient % c != 0 {
+                return None;
+            }
+            let mut rest = have;
+            for atom in atoms {
+                let at = rest.iter().position(|a| a == atom)?;
+                rest.remove(at);
+            }
+            out.push((rest, coefficient / c));
+        }
+        Some(Dim::from_terms(out))
+    }
+
+    /// `self` modulo `by`, with the sign of `by` (Python's rule).
+    pub fn modulo(&self, by: &Dim) -> Dim {
+        match (self.known(), by.known()) {
+            (Some(_), Some(0)) => 0i64.into(),
+            (Some(a), Some(b)) => (a - floor_div(a, b) * b).into(),
+            (_, Some(1)) => 0i64.into(),
+            _ if self.exact_div(by).is_some() => 0i64.into(),
+            _ => Dim::atom(Atom::Mod(self.clone(), by.clone())),
+        }
+    }
+
+    /// The smaller of two sizes.
+    pub fn min(&self, other: &Dim) -> Dim {
+        self.pick(other, |a, b| a.min(b), Atom::Min)
+    }
+
+    /// The larger of two sizes.
+    pub fn max(&self, other: &Dim) -> Dim {
+        self.pick(other, |a, b| a.max(b), Atom::Max)
+    }
+
+    fn pick(&self, other: &Dim, f: fn(i64, i64) -> i64, atom: fn(Dim, Dim) -> Atom) -> Dim {
+        if self == other {
+            return self.clone();
+        }
+        let difference = self.clone() - other.clone();
+        if let Some(d) = difference.known() {
+            return if f(d, 0) == d { self.clone() } else { other.clone() };
+        }
+        // A size that is certainly >= 1 settles comparisons with small constants.
+        if let (true, Some(c)) = (self.at_least_one(), other.known())
+            && c <= 1
+        {
+            return if f(2, 1) == 2 { self.clone() } else { other.clone() };
+        }
+        if let (true, Some(c)) = (other.at_least_one(), self.known())
+            && c <= 1
+        {
+            return if f(2, 1) == 2 { other.clone() } else { self.clone() };
+        }
+        let (a, b) = if self <= other { (self, other) } else { (other, self) };
+        Dim::atom(atom(a.clone(), b.clone()))
+    }
+
+    /// True if the expression is at least 1 for every symbol >= 1 (a sufficient test, not a necessary one).
+    pub fn at_least_one(&self) -> bool {
+        match &self.0 {
+            Repr::Known(n) => *n >= 1,
+            Repr::Expr(p) => {
+                let plain = |atoms: &[Atom]| atoms.iter().all(|a| matches!(a, Atom::Symbol(_)));
+                // With symbols >= 1 and coefficients >= 0, a term is at least its coefficient.
+                p.iter().all(|(atoms, c)| plain(atoms) && (*c > 0 || atoms.is_empty()))
+                    && p.iter().map(|(_, c)| *c).fold(0i64, i64::saturating_add) >= 1
+            }
+        }
+    }
+
+    /// The number under `bindings`, or the first symbol that has none.
+    pub fn eval(&self, bindings: &Bindings) -> Result<i64, Symbol> {
+        let p = match &self.0 {
+            Repr::Known(n) => return Ok(*n),
+            Repr::Expr(p) => p,
+        };
+        let mut sum = 0i64;
+        for (atoms, c) in p.iter() {
+            let mut product = *c;
+            for atom in atoms {
+                product = product.saturating_mul(atom.eval(bindings)?);
+            }
+            sum = sum.saturating_add(product);
+        }
+        Ok(sum)
+    }
+
+    /// Replaces bound symbols by their values.
+    pub fn bind(&self, bindings: &Bindings) -> Dim {
+        match self.eval(bindings) {
+            Ok(n) => n.into(),
+            Err(_) => self.clone(),
+        }
+    }
+
+    /// Appends every symbol of the expression to `out` (with repetitions).
+    pub fn symbols(&self, out: &mut Vec<Symbol>) {
+        if let Repr::Expr(p) = &self.0 {
+            for atom in p.iter().flat_map(|(atoms, _)| atoms) {
+                match atom {
+                    Atom::Symbol(s) => out.push(s.clone()),
+                    Atom::Div(a, b) | Atom::Mod(a, b) | Atom::Min(a, b) | Atom::Max(a, b) => {
+                        a.symbols(out);
+                        b.symbols(out);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Atom {
+    fn eval(&self, bindings: &Bindings) -> Result<i64, Symbol> {
+        Ok(match self {
+            Atom::Symbol(s) => return bindings.get(s).ok_or_else(|| s.clone()),
+            Atom::Div(a, b) => match b.eval(bindings)? {
+                0 => 0,
+                b => floor_div(a.eval(bindings)?, b),
+            },
+            Atom::Mod(a, b) => match (a.eval(bindings)?, b.eval(bindings)?) {
+                (_, 0) => 0,
+                (a, b) => a.wrapping_sub(floor_div(a, b).wrapping_mul(b)),
+            },
+            Atom::Min(a, b) => a.eval(bindings)?.min(b.eval(bindings)?),
+            Atom::Max(a, b) => a.eval(bindings)?.max(b.eval(bindings)?),
+        })
+    }
+}
+
+fn floor_div(a: i64, b: i64) -> i64 {
+    let q = a.wrapping_div(b);
+    if a.wrapping_rem(b) != 0 && (a < 0) != (b < 0) { q - 1 } else { q }
+}
+
+impl std::ops::Add for Dim {
+    type Output = Dim;
+    fn add(self, other: Dim) -> Dim {
+        match (self.known(), other.known()) {
+            (Some(a), Some(b)) => a.saturating_add(b).into(),
+            _ => Dim::from_terms(self.terms().into_iter().chain(other.terms())),
+        }
+    }
+}
+
+impl std::ops::Sub for Dim {
+    type Output = Dim;
+    fn sub(self, other: Dim) -> Dim {
+        self + other * Dim::from(-1i64)
+    }
+}
+
+impl std::ops::Mul for Dim {
+    type Output = Dim;
+    fn mul(self, other: Dim) -> Dim {
+        if let (Some(a), Some(b)) = (self.known(), other.known()) {
+            return a.saturating_mul(b).into();
+        }
+        let right = other.terms();
+        Dim::from_terms(self.terms().into_iter().flat_map(|(a, c)| {
+            right
+                .iter()
+                .map(|(b, d)| {
+                    let mut atoms = [a.clone(), b.clone()].concat();
+                    atoms.sort();
+                    (atoms, c.saturating_mul(*d))
+                })
+                .collect::<Vec<_>>()
+        }))
+    }
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let p = match &self.0 {
+            Repr::Known(n) => return write!(f, "{n}"),
+            Repr::Expr(p) => p,
+        };
+        for (i, (atoms, c)) in p.iter().rev().enumerate() {
+            let sign = if *c < 0 { "-" } else { "+" };
+            if i > 0 || *c < 0 {
+                f.write_str(sign)?;
+            }
+            let c = c.unsigned_abs();
+            if c != 1 || atoms.is_empty() {
+                write!(f, "{c}")?;
+            }
+            for (j, atom) in atoms.iter().enumerate() {
+                if j > 0 || c != 1 {
+                    f.write_str("*")?;
+                }
+                write!(f, "{atom}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Atom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Atom::Symbol(s) => f.write_str(s.name()),
+            Atom::Div(a, b) => write!(f, "(({a})/({b}))"),
+            Atom::Mod(a, b) => write!(f, "(({a})%({b}))"),
+            Atom::Min(a, b) => write!(f, "min({a},{b})"),
+            Atom::Max(a, b) => write!(f, "max({a},{b})"),
+        }
+    }
+}
+
+impl fmt::Debug for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn canonical_forms_are_equal() {
+        let (b, s) = (Dim::symbol("b"), Dim::symbol("s"));
+        let total = b.clone() * 12i64.into() * s.clone() * 64i64.into();
+        assert_eq!(total.floor_div(&(b.clone() * s.clone())), 768i64.into());
+        assert_eq!((s.clone() + 1i64.into()) - s.clone(), 1i64.into());
+        assert_eq!((s.clone() * 2i64.into()).modulo(&s), 0i64.into());
+        assert_eq!(s.max(&1i64.into()), s);
+        assert_eq!((b * 2i64.into() - 3i64.into()).to_string(), "2*b-3");
+    }
+
+    /// A small expression over a and b together with its value for given a and b.
+    fn expression() -> impl Strategy<Value = (Dim, fn(i64, i64) -> i64)> {
+        let a = || Dim::symbol("a");
+        let b = || Dim::symbol("b");
+        prop_oneof![
+            Just((a() + b() * 3i64.into(), (|a, b| a + 3 * b) as fn(i64, i64) -> i64)),
+            Just(((a() - 7i64.into()).floor_div(&2i64.into()), |a, _| (a - 7).div_euclid(2))),
+            Just(((a() * b() + a()).floor_div(&a()), |_, b| b + 1)),
+            Just(((a() + b()).modulo(&5i64.into()), |a, b| (a + b) % 5)),
+            Just((a().min(&b()).max(&4i64.into()), |a, b| a.min(b).max(4))),
+            Just((a().ceil_div(&3i64.into()), |a, _| (a + 2) / 3)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn evaluation_agrees_with_arithmetic((e, f) in expression(), a in 1i64..1000, b in 1i64..1000) {
+            let mut bindings = Bindings::default();
+            bindings.set(Symbol::new("a"), a);
+            bindings.set(Symbol::new("b"), b);
+            prop_assert_eq!(e.eval(&bindings), Ok(f(a, b)));
+        }
+    }
+
+    #[test]
+    fn huge_sizes_saturate() {
+        let huge = Dim::from(i64::MAX) * Dim::from(2i64);
+        assert_eq!(huge.known(), Some(i64::MAX));
+        assert_eq!(Dim::from(i64::MIN).floor_div(&Dim::from(-1i64)).known(), Some(i64::MIN));
+    }
+
+    #[test]
+    fn an_unbound_symbol_is_named() {
+        assert_eq!((Dim::symbol("n") + 1i64.into()).eval(&Bindings::default()), Err(Symbol::new("n")));
+    }
+}
