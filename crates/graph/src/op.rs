@@ -1,0 +1,230 @@
+//! What an operator is. Each lives in one file of [`crate::ops`] and is listed once, in its `ops!`.
+
+use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
+use crate::{Attrs, Fact, Result};
+use std::fmt;
+use std::sync::Arc;
+use tilewright_tensor::HostTensor;
+
+/// One kind of computation: its attributes, inference, reference, device form and test cases.
+pub trait Operator: Clone + fmt::Debug + Sized {
+    /// The names it goes by; ONNX's where there is one. A family of pointwise functions has several.
+    const NAMES: &'static [&'static str];
+
+    /// The name of this very operator, one of `NAMES`.
+    fn name(&self) -> &'static str {
+        Self::NAMES[0]
+    }
+
+    /// Every attribute, in full: two operators with the same name and attributes do the same.
+    fn attrs(&self) -> Attrs;
+
+    /// The operator `name` (one of `NAMES`) with these attributes; defaults as in the newest ONNX opset.
+    fn from_attrs(name: &str, attrs: &Attrs) -> Result<Self>;
+
+    /// Types and shapes of all outputs, also of optional ones.
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>>;
+
+    /// The outputs, computed by plain loops from the formula: oracle, constant folder and host executor in one.
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>>;
+
+    /// Where the node runs. The default is the host; it is listed in the coverage.
+    fn place(&self, _: &Placing<'_>) -> Place {
+        Place::host("no kernel yet")
+    }
+
+    /// Emits the dispatches of a node that [`Operator::place`] put on the device. Sizes are plain numbers here.
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        Err(cx.error("no device form"))
+    }
+
+    /// True if elements of input `i` reach the outputs unchanged: inference then follows symbolic sizes through it.
+    fn moves(&self, _input: usize) -> bool {
+        false
+    }
+
+    /// False for what must not be computed ahead of time (heavy products, random numbers, sources).
+    fn folds(&self) -> bool {
+        true
+    }
+
+    /// Examples that drive every generic test: reference against inference, device against reference.
+    fn cases() -> Vec<Case> {
+        vec![]
+    }
+}
+
+/// An operator with inputs, for tests.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What it shows.
+    pub name: String,
+    /// The operator.
+    pub op: crate::Op,
+    /// Its inputs.
+    pub inputs: Vec<Option<HostTensor>>,
+    /// Inputs that are constants of the graph (axes, shapes, weights) and not fed at run time.
+    pub constant: Vec<usize>,
+    /// Bound on the normalised mean squared error of float outputs, device against reference.
+    pub nmse: f64,
+}
+
+impl Case {
+    /// A case in f32 with the usual bound: 1e-10 is a relative error of 1e-5, a few roundings of sums.
+    pub fn new(name: &str, op: impl Into<crate::Op>, inputs: Vec<HostTensor>) -> Case {
+        Case {
+            name: name.into(),
+            op: op.into(),
+            inputs: inputs.into_iter().map(Some).collect(),
+            constant: vec![],
+            nmse: 1e-10,
+        }
+    }
+
+    /// With optional inputs left out.
+    pub fn with_optional(name: &str, op: impl Into<crate::Op>, inputs: Vec<Option<HostTensor>>) -> Case {
+        Case { inputs, ..Case::new(name, op, vec![]) }
+    }
+
+    /// States that these inputs are constants.
+    #[must_use]
+    pub fn constant(self, inputs: &[usize]) -> Case {
+        Case { constant: inputs.to_vec(), ..self }
+    }
+
+    /// With another error bound.
+    #[must_use]
+    pub fn nmse(self, nmse: f64) -> Case {
+        Case { nmse, ..self }
+    }
+}
+
+/// An operator from outside this crate. It is registered with the reader by (domain, name).
+pub trait CustomOp: fmt::Debug + Send + Sync {
+    /// Its name, with the domain: `domain:Name`.
+    fn name(&self) -> &str;
+    /// See [`Operator::attrs`].
+    fn attrs(&self) -> Attrs;
+    /// See [`Operator::infer`].
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>>;
+    /// See [`Operator::reference`].
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>>;
+    /// See [`Operator::place`].
+    fn place(&self, _: &Placing<'_>) -> Place {
+        Place::host("custom operator without a kernel")
+    }
+    /// See [`Operator::lower`].
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        Err(cx.error("no device form"))
+    }
+}
+
+/// Makes the enum of all operators and its dispatch. The only place to name a new operator.
+macro_rules! ops {
+    ($($module:ident :: $ty:ident),* $(,)?) => {
+        /// Every operator of this engine, and one variant for those from outside.
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        pub enum Op {
+            $(#[doc = concat!("See [`", stringify!($module), "::", stringify!($ty), "`].")] $ty($module::$ty),)*
+            /// An operator from outside.
+            Custom(Arc<dyn CustomOp>),
+        }
+
+        impl Op {
+            /// The operator called `name` with these attributes.
+            pub fn from_name(name: &str, attrs: &Attrs) -> Result<Op> {
+                $(if $module::$ty::NAMES.contains(&name) {
+                    return Ok(Op::$ty($module::$ty::from_attrs(name, attrs)?));
+                })*
+                Err(Error::UnknownOp { name: name.into() })
+            }
+
+            /// The names of all operators.
+            pub fn names() -> Vec<&'static str> {
+                [$($module::$ty::NAMES),*].concat()
+            }
+
+            /// The test cases of all operators.
+            pub fn cases() -> Vec<Case> {
+                let mut out = vec![];
+                $(out.extend($module::$ty::cases());)*
+                out
+            }
+
+            /// Its name.
+            pub fn name(&self) -> &str {
+                match self { $(Op::$ty(op) => op.name(),)* Op::Custom(op) => op.name() }
+            }
+
+            fn static_name(&self) -> &'static str {
+                match self { $(Op::$ty(op) => op.name(),)* Op::Custom(_) => "Custom" }
+            }
+
+            /// See [`Operator::attrs`].
+            pub fn attrs(&self) -> Attrs {
+                match self { $(Op::$ty(op) => op.attrs(),)* Op::Custom(op) => op.attrs() }
+            }
+
+            /// See [`Operator::infer`].
+            pub fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+                let inputs = Inputs::new(self.static_name(), inputs);
+                match self { $(Op::$ty(op) => op.infer(inputs),)* Op::Custom(op) => op.infer(inputs) }
+            }
+
+            /// See [`Operator::reference`].
+            pub fn reference(&self, inputs: &[Option<&HostTensor>]) -> Result<Vec<HostTensor>> {
+                let inputs = Inputs::new(self.static_name(), inputs);
+                match self { $(Op::$ty(op) => op.reference(inputs),)* Op::Custom(op) => op.reference(inputs) }
+            }
+
+            /// See [`Operator::place`].
+            pub fn place(&self, cx: &Placing<'_>) -> Place {
+                match self { $(Op::$ty(op) => op.place(cx),)* Op::Custom(op) => op.place(cx) }
+            }
+
+            /// See [`Operator::lower`].
+            pub fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+                match self { $(Op::$ty(op) => op.lower(cx),)* Op::Custom(op) => op.lower(cx) }
+            }
+
+            /// See [`Operator::moves`].
+            pub fn moves(&self, input: usize) -> bool {
+                match self { $(Op::$ty(op) => op.moves(input),)* Op::Custom(_) => false }
+            }
+
+            /// See [`Operator::folds`].
+            pub fn folds(&self) -> bool {
+                match self { $(Op::$ty(op) => op.folds(),)* Op::Custom(_) => false }
+            }
+        }
+
+        $(impl From<$module::$ty> for Op {
+            fn from(op: $module::$ty) -> Op { Op::$ty(op) }
+        })*
+    };
+}
+pub(crate) use ops;
+
+impl PartialEq for crate::Op {
+    fn eq(&self, other: &crate::Op) -> bool {
+        self.name() == other.name() && self.attrs() == other.attrs()
+    }
+}
+
+impl Eq for crate::Op {}
+
+impl std::hash::Hash for crate::Op {
+    fn hash<H: std::hash::Hasher>(&self, h: &mut H) {
+        self.name().hash(h);
+        self.attrs().hash(h);
+    }
+}
+
+/// A shared custom operator as an [`crate::Op`].
+impl From<Arc<dyn CustomOp>> for crate::Op {
+    fn from(op: Arc<dyn CustomOp>) -> crate::Op {
+        crate::Op::Custom(op)
+    }
+}
