@@ -35,7 +35,10 @@ impl PartialEq for Attr {
             (Attr::Float(a), Attr::Float(b)) => a.to_bits() == b.to_bits(),
             (Attr::Str(a), Attr::Str(b)) => a == b,
             (Attr::Ints(a), Attr::Ints(b)) => a == b,
-            (Attr::Floats(a), Attr::Floats(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
+            (Attr::Floats(a), Attr::Floats(b)) => a
+                .iter()
+                .map(|x| x.to_bits())
+                .eq(b.iter().map(|x| x.to_bits())),
             (Attr::Strs(a), Attr::Strs(b)) => a == b,
             (Attr::Tensor(a), Attr::Tensor(b)) => a == b,
             (Attr::Graph(a), Attr::Graph(b)) => Arc::ptr_eq(a, b),
@@ -113,7 +116,10 @@ attr_value!(DType, "an ONNX data type code", Attr::Int(a) => dtype_from_code(*a)
 impl Attrs {
     /// No attributes yet, for the operator `op` (named in errors).
     pub fn new(op: &str) -> Attrs {
-        Attrs { op: op.into(), map: BTreeMap::new() }
+        Attrs {
+            op: op.into(),
+            map: BTreeMap::new(),
+        }
     }
 
     /// Adds or replaces `name`.
@@ -149,10 +155,15 @@ impl Attrs {
 
     /// The attribute if it is there; an error if it has another type.
     pub fn opt<T: AttrValue>(&self, name: &str) -> Result<Option<T>> {
-        let Some(a) = self.map.get(name) else { return Ok(None) };
+        let Some(a) = self.map.get(name) else {
+            return Ok(None);
+        };
         match T::read(a) {
             Some(v) => Ok(Some(v)),
-            None => Err(Error::op(&self.op, format!("attribute `{name}` must be {}, got {a}", T::KIND))),
+            None => Err(Error::op(
+                &self.op,
+                format!("attribute `{name}` must be {}, got {a}", T::KIND),
+            )),
         }
     }
 
@@ -163,7 +174,8 @@ impl Attrs {
 
     /// The attribute; an error if it is absent.
     pub fn need<T: AttrValue>(&self, name: &str) -> Result<T> {
-        self.opt(name)?.ok_or_else(|| Error::op(&self.op, format!("attribute `{name}` is missing")))
+        self.opt(name)?
+            .ok_or_else(|| Error::op(&self.op, format!("attribute `{name}` is missing")))
     }
 
     /// Names and values in name order.
@@ -224,7 +236,10 @@ const CODES: [(DType, i64); 17] = [
 
 /// The ONNX code of a data type.
 pub fn dtype_code(dtype: DType) -> i64 {
-    CODES.iter().find(|(d, _)| *d == dtype).map_or(0, |(_, c)| *c)
+    CODES
+        .iter()
+        .find(|(d, _)| *d == dtype)
+        .map_or(0, |(_, c)| *c)
 }
 
 /// The data type of an ONNX code, if this engine has it.

@@ -150,7 +150,8 @@ impl Dim {
         if self == by {
             return 1i64.into();
         }
-        self.exact_div(by).unwrap_or_else(|| Dim::atom(Atom::Div(self.clone(), by.clone())))
+        self.exact_div(by)
+            .unwrap_or_else(|| Dim::atom(Atom::Div(self.clone(), by.clone())))
     }
 
     /// `ceil(self / by)` for a positive `by`.
@@ -161,7 +162,9 @@ impl Dim {
     /// Every term of `self` divided by the single term `by`, if each contains it.
     fn exact_div(&self, by: &Dim) -> Option<Dim> {
         let divisor = by.terms();
-        let [(atoms, c)] = &divisor[..] else { return None };
+        let [(atoms, c)] = &divisor[..] else {
+            return None;
+        };
         let mut out = Vec::new();
         for (have, coefficient) in self.terms() {
             if coefficient % c != 0 {
@@ -204,20 +207,36 @@ impl Dim {
         }
         let difference = self.clone() - other.clone();
         if let Some(d) = difference.known() {
-            return if f(d, 0) == d { self.clone() } else { other.clone() };
+            return if f(d, 0) == d {
+                self.clone()
+            } else {
+                other.clone()
+            };
         }
         // A size that is certainly >= 1 settles comparisons with small constants.
         if let (true, Some(c)) = (self.at_least_one(), other.known())
             && c <= 1
         {
-            return if f(2, 1) == 2 { self.clone() } else { other.clone() };
+            return if f(2, 1) == 2 {
+                self.clone()
+            } else {
+                other.clone()
+            };
         }
         if let (true, Some(c)) = (other.at_least_one(), self.known())
             && c <= 1
         {
-            return if f(2, 1) == 2 { other.clone() } else { self.clone() };
+            return if f(2, 1) == 2 {
+                other.clone()
+            } else {
+                self.clone()
+            };
         }
-        let (a, b) = if self <= other { (self, other) } else { (other, self) };
+        let (a, b) = if self <= other {
+            (self, other)
+        } else {
+            (other, self)
+        };
         Dim::atom(atom(a.clone(), b.clone()))
     }
 
@@ -228,7 +247,8 @@ impl Dim {
             Repr::Expr(p) => {
                 let plain = |atoms: &[Atom]| atoms.iter().all(|a| matches!(a, Atom::Symbol(_)));
                 // With symbols >= 1 and coefficients >= 0, a term is at least its coefficient.
-                p.iter().all(|(atoms, c)| plain(atoms) && (*c > 0 || atoms.is_empty()))
+                p.iter()
+                    .all(|(atoms, c)| plain(atoms) && (*c > 0 || atoms.is_empty()))
                     && p.iter().map(|(_, c)| *c).fold(0i64, i64::saturating_add) >= 1
             }
         }
@@ -295,7 +315,11 @@ impl Atom {
 
 fn floor_div(a: i64, b: i64) -> i64 {
     let q = a.wrapping_div(b);
-    if a.wrapping_rem(b) != 0 && (a < 0) != (b < 0) { q - 1 } else { q }
+    if a.wrapping_rem(b) != 0 && (a < 0) != (b < 0) {
+        q - 1
+    } else {
+        q
+    }
 }
 
 impl std::ops::Add for Dim {
@@ -402,8 +426,12 @@ mod tests {
         type Expected = fn(i64, i64) -> i64;
         let table: [(Dim, Expected); 6] = [
             (a.clone() + b.clone() * n(3), |a, b| a + 3 * b),
-            ((a.clone() - n(7)).floor_div(&n(2)), |a, _| (a - 7).div_euclid(2)),
-            ((a.clone() * b.clone() + a.clone()).floor_div(&a), |_, b| b + 1),
+            ((a.clone() - n(7)).floor_div(&n(2)), |a, _| {
+                (a - 7).div_euclid(2)
+            }),
+            ((a.clone() * b.clone() + a.clone()).floor_div(&a), |_, b| {
+                b + 1
+            }),
             ((a.clone() + b.clone()).modulo(&n(5)), |a, b| (a + b) % 5),
             (a.smaller(&b).larger(&n(4)), |a, b| a.min(b).max(4)),
             (a.ceil_div(&n(3)), |a, _| (a + 2) / 3),
@@ -422,11 +450,17 @@ mod tests {
     fn huge_sizes_saturate() {
         let huge = Dim::from(i64::MAX) * Dim::from(2i64);
         assert_eq!(huge.known(), Some(i64::MAX));
-        assert_eq!(Dim::from(i64::MIN).floor_div(&Dim::from(-1i64)).known(), Some(i64::MIN));
+        assert_eq!(
+            Dim::from(i64::MIN).floor_div(&Dim::from(-1i64)).known(),
+            Some(i64::MIN)
+        );
     }
 
     #[test]
     fn an_unbound_symbol_is_named() {
-        assert_eq!((Dim::symbol("n") + 1i64.into()).eval(&Bindings::default()), Err(Symbol::new("n")));
+        assert_eq!(
+            (Dim::symbol("n") + 1i64.into()).eval(&Bindings::default()),
+            Err(Symbol::new("n"))
+        );
     }
 }

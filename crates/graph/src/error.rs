@@ -106,12 +106,19 @@ pub enum Error {
 impl Error {
     /// An [`Error::Op`].
     pub fn op(op: &str, what: impl Into<String>) -> Error {
-        Error::Op { op: op.into(), what: what.into() }
+        Error::Op {
+            op: op.into(),
+            what: what.into(),
+        }
     }
 
     /// Wraps `self` with the node it came from.
     pub fn at(self, node: &str, op: &str) -> Error {
-        Error::Node { node: node.into(), op: op.into(), source: Box::new(self) }
+        Error::Node {
+            node: node.into(),
+            op: op.into(),
+            source: Box::new(self),
+        }
     }
 
     /// True where a node only has to wait for values (and is not wrong).

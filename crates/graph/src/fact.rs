@@ -29,7 +29,12 @@ enum Known {
 impl Fact {
     /// A tensor of which only type and shape are known.
     pub fn new(dtype: DType, shape: impl Into<Vec<Dim>>) -> Fact {
-        Fact { dtype, shape: shape.into(), known: None, range: None }
+        Fact {
+            dtype,
+            shape: shape.into(),
+            known: None,
+            range: None,
+        }
     }
 
     /// A tensor with a shape of plain numbers.
@@ -39,7 +44,10 @@ impl Fact {
 
     /// A constant.
     pub fn of(tensor: HostTensor) -> Fact {
-        Fact { known: Some(Known::Tensor(tensor.clone())), ..Fact::sized(tensor.dtype(), tensor.shape()) }
+        Fact {
+            known: Some(Known::Tensor(tensor.clone())),
+            ..Fact::sized(tensor.dtype(), tensor.shape())
+        }
     }
 
     /// An integer tensor whose elements are known as symbolic sizes.
@@ -47,13 +55,19 @@ impl Fact {
         let plain: Option<Vec<i64>> = dims.iter().map(Dim::known).collect();
         let tensor = plain.and_then(|v| HostTensor::from_i64(dtype, shape, v).ok());
         let known = tensor.map_or_else(|| Known::Dims(dims.into()), Known::Tensor);
-        Fact { known: Some(known), ..Fact::sized(dtype, shape) }
+        Fact {
+            known: Some(known),
+            ..Fact::sized(dtype, shape)
+        }
     }
 
     /// States that all elements (integers) lie within `low..=high`.
     #[must_use]
     pub fn with_range(self, low: i64, high: i64) -> Fact {
-        Fact { range: Some((low, high)), ..self }
+        Fact {
+            range: Some((low, high)),
+            ..self
+        }
     }
 
     /// Number of dimensions.
@@ -68,7 +82,10 @@ impl Fact {
 
     /// The shape, if no symbol is in it and no size is negative.
     pub fn known_shape(&self) -> Option<Vec<usize>> {
-        self.shape.iter().map(|d| d.known().and_then(|n| n.try_into().ok())).collect()
+        self.shape
+            .iter()
+            .map(|d| d.known().and_then(|n| n.try_into().ok()))
+            .collect()
     }
 
     /// The value, if the tensor is a constant.
@@ -81,14 +98,18 @@ impl Fact {
 
     /// The elements of a constant of integers or booleans.
     pub fn ints(&self) -> Option<Vec<i64>> {
-        self.constant().filter(|t| !t.dtype().is_float()).and_then(|t| t.to_i64().ok())
+        self.constant()
+            .filter(|t| !t.dtype().is_float())
+            .and_then(|t| t.to_i64().ok())
     }
 
     /// The elements of an integer tensor as symbolic sizes, if they are followed.
     pub fn dims(&self) -> Option<Vec<Dim>> {
         match &self.known {
             Some(Known::Dims(d)) => Some(d.to_vec()),
-            Some(Known::Tensor(t)) if t.len() <= MAX_FOLLOWED => Some(self.ints()?.into_iter().map(Dim::from).collect()),
+            Some(Known::Tensor(t)) if t.len() <= MAX_FOLLOWED => {
+                Some(self.ints()?.into_iter().map(Dim::from).collect())
+            }
             _ => None,
         }
     }
@@ -124,7 +145,9 @@ impl Fact {
         self.shape
             .iter()
             .map(|d| {
-                let n = d.eval(bindings).map_err(|symbol| Error::Unbound { symbol })?;
+                let n = d
+                    .eval(bindings)
+                    .map_err(|symbol| Error::Unbound { symbol })?;
                 usize::try_from(n).map_err(|_| Error::Graph(format!("size {d} is {n}")))
             })
             .collect()
@@ -191,7 +214,8 @@ impl<'a, T> Inputs<'a, T> {
 
     /// Input `i`; an error if it was left out.
     pub fn req(&self, i: usize) -> Result<&'a T> {
-        self.opt(i).ok_or_else(|| Error::op(self.op, format!("input {i} is missing")))
+        self.opt(i)
+            .ok_or_else(|| Error::op(self.op, format!("input {i} is missing")))
     }
 
     /// All inputs; an error if one was left out.
@@ -224,11 +248,18 @@ pub trait Values {
 
 impl Values for Facts<'_> {
     fn opt_ints(&self, i: usize) -> Result<Option<Vec<i64>>> {
-        let Some(fact) = self.opt(i) else { return Ok(None) };
+        let Some(fact) = self.opt(i) else {
+            return Ok(None);
+        };
         match fact.ints() {
             Some(v) => Ok(Some(v)),
-            None if fact.dtype.is_float() => Err(self.error(format!("input {i} must be integers, got {fact}"))),
-            None => Err(Error::NeedsValue { op: self.op, input: i }),
+            None if fact.dtype.is_float() => {
+                Err(self.error(format!("input {i} must be integers, got {fact}")))
+            }
+            None => Err(Error::NeedsValue {
+                op: self.op,
+                input: i,
+            }),
         }
     }
 
@@ -238,10 +269,15 @@ impl Values for Facts<'_> {
     }
 
     fn opt_floats(&self, i: usize) -> Result<Option<Vec<f64>>> {
-        let Some(fact) = self.opt(i) else { return Ok(None) };
+        let Some(fact) = self.opt(i) else {
+            return Ok(None);
+        };
         match fact.constant() {
             Some(t) => Ok(Some(t.to_f64())),
-            None => Err(Error::NeedsValue { op: self.op, input: i }),
+            None => Err(Error::NeedsValue {
+                op: self.op,
+                input: i,
+            }),
         }
     }
 }
@@ -249,18 +285,27 @@ impl Values for Facts<'_> {
 impl Facts<'_> {
     /// The elements of input `i` as symbolic sizes, or [`Error::NeedsValue`].
     pub fn dims(&self, i: usize) -> Result<Vec<Dim>> {
-        self.req(i)?.dims().ok_or(Error::NeedsValue { op: self.op, input: i })
+        self.req(i)?.dims().ok_or(Error::NeedsValue {
+            op: self.op,
+            input: i,
+        })
     }
 
     /// The elements of input `i` as symbolic sizes, if it was not left out.
     pub fn opt_dims(&self, i: usize) -> Result<Option<Vec<Dim>>> {
-        if self.opt(i).is_none() { Ok(None) } else { self.dims(i).map(Some) }
+        if self.opt(i).is_none() {
+            Ok(None)
+        } else {
+            self.dims(i).map(Some)
+        }
     }
 }
 
 impl Values for Tensors<'_> {
     fn opt_ints(&self, i: usize) -> Result<Option<Vec<i64>>> {
-        let Some(t) = self.opt(i) else { return Ok(None) };
+        let Some(t) = self.opt(i) else {
+            return Ok(None);
+        };
         if t.dtype().is_float() {
             return Err(self.error(format!("input {i} must be integers, got {}", t.dtype())));
         }
@@ -281,7 +326,10 @@ impl Values for Tensors<'_> {
 pub fn axis_index(op: &str, axis: i64, rank: usize) -> Result<usize> {
     let r = i64::try_from(rank).unwrap_or(i64::MAX);
     if axis < -r || axis >= r {
-        return Err(Error::op(op, format!("axis {axis} is outside a tensor of {rank} dimensions")));
+        return Err(Error::op(
+            op,
+            format!("axis {axis} is outside a tensor of {rank} dimensions"),
+        ));
     }
     usize::try_from(if axis < 0 { axis + r } else { axis }).map_err(|_| Error::op(op, "axis"))
 }
@@ -296,7 +344,9 @@ pub fn broadcast(op: &str, shapes: &[&[Dim]]) -> Result<Vec<Dim>> {
                 (Some(1), _) => d.clone(),
                 (_, Some(1)) => o.clone(),
                 _ if o == d => o.clone(),
-                (Some(a), Some(b)) => return Err(Error::op(op, format!("sizes {a} and {b} do not broadcast"))),
+                (Some(a), Some(b)) => {
+                    return Err(Error::op(op, format!("sizes {a} and {b} do not broadcast")));
+                }
                 // A symbol against a number: the symbol must turn out to be that number or 1.
                 (Some(_), None) => o.clone(),
                 (None, Some(_)) => d.clone(),

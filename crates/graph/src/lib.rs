@@ -1,4 +1,22 @@
 //! Graphs, operators, passes, planning and sessions.
+//!
+//! [`Graph`] is built node by node; [`op::Operator`] is what a node does; [`Fact`] is what is known of a value.
 #![forbid(unsafe_code)]
 
+pub mod attrs;
 pub mod dim;
+mod error;
+pub mod fact;
+mod graph;
+pub mod lower;
+pub mod op;
+pub mod ops;
+pub mod samples;
+
+pub use attrs::{Attr, Attrs};
+pub use dim::{Bindings, Dim, Symbol};
+pub use error::{Error, Result};
+pub use fact::Fact;
+pub use graph::{Graph, Node, Value};
+pub use op::{Case, Operator};
+pub use ops::Op;

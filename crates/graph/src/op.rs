@@ -83,14 +83,24 @@ impl Case {
     }
 
     /// With optional inputs left out.
-    pub fn with_optional(name: &str, op: impl Into<crate::Op>, inputs: Vec<Option<HostTensor>>) -> Case {
-        Case { inputs, ..Case::new(name, op, vec![]) }
+    pub fn with_optional(
+        name: &str,
+        op: impl Into<crate::Op>,
+        inputs: Vec<Option<HostTensor>>,
+    ) -> Case {
+        Case {
+            inputs,
+            ..Case::new(name, op, vec![])
+        }
     }
 
     /// States that these inputs are constants.
     #[must_use]
     pub fn constant(self, inputs: &[usize]) -> Case {
-        Case { constant: inputs.to_vec(), ..self }
+        Case {
+            constant: inputs.to_vec(),
+            ..self
+        }
     }
 
     /// With another error bound.

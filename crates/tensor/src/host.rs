@@ -92,6 +92,11 @@ impl HostTensor {
         }
     }
 
+    /// Identifies the shared storage while any clone of the tensor lives: equal for clones and reshapes.
+    pub fn storage_id(&self) -> usize {
+        Arc::as_ptr(&self.words) as usize
+    }
+
     /// A tensor from its little-endian bytes, one whole element after another (sub-byte types unpacked).
     ///
     /// # Errors

@@ -1,0 +1,471 @@
+//! The graph: nodes in topological order, append-only, each written once.
+//!
+//! Adding a node infers its outputs, folds it if everything it needs is constant, and finds an equal node if there is
+//! one. A node whose output shapes cannot be known yet (they depend on values or data that come later) is kept with
+//! unknown facts; so are the nodes behind it. They are planned when those values are there (see [`crate::stage`]).
+
+use crate::dim::Symbol;
+use crate::fact::MAX_FOLLOWED;
+use crate::ops::{Constant, Input};
+use crate::{Error, Fact, Op, Result};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use tilewright_tensor::{DType, HostTensor};
+
+/// Output `output` of node `node`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value {
+    /// Index of the node.
+    pub node: u32,
+    /// Index of its output.
+    pub output: u32,
+}
+
+/// One operation on values that came before.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it does.
+    pub op: Op,
+    /// Its inputs; none where an optional one is left out.
+    pub inputs: Vec<Option<Value>>,
+    /// What is known of its outputs; none where that has to wait.
+    pub outputs: Vec<Option<Fact>>,
+    /// Its name in the model, for messages; may be empty.
+    pub name: Arc<str>,
+}
+
+/// Folding is for shapes, axes and small or shrinking tensors: results up to this size, or up to the inputs' size.
+const FOLD_BYTES: usize = 1 << 16;
+
+/// Nodes, inputs and outputs.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    inputs: Vec<(Arc<str>, Value)>,
+    outputs: Vec<(Arc<str>, Value)>,
+    seen: HashMap<(Op, Vec<Option<Value>>), u32>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Graph {
+        Graph::default()
+    }
+
+    /// All nodes; inputs of a node come before it.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Number of nodes.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// True if there is no node.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Names and values of the graph's inputs, in the model's order.
+    pub fn inputs(&self) -> &[(Arc<str>, Value)] {
+        &self.inputs
+    }
+
+    /// Names and values of the graph's outputs, in the model's order.
+    pub fn outputs(&self) -> &[(Arc<str>, Value)] {
+        &self.outputs
+    }
+
+    /// The node that makes `value`.
+    pub fn node(&self, value: Value) -> &Node {
+        &self.nodes[value.node as usize]
+    }
+
+    /// What is known of `value`; none if that has to wait.
+    pub fn fact(&self, value: Value) -> Option<&Fact> {
+        self.node(value)
+            .outputs
+            .get(value.output as usize)?
+            .as_ref()
+    }
+
+    /// What is known of `value`; an error if that has to wait.
+    pub fn need_fact(&self, value: Value) -> Result<&Fact> {
+        self.fact(value)
+            .ok_or_else(|| Error::Graph(format!("the shape of {value} is not known yet")))
+    }
+
+    /// The constant behind `value`.
+    pub fn constant_of(&self, value: Value) -> Option<&HostTensor> {
+        self.fact(value)?.constant()
+    }
+
+    /// Adds an input. `fact` is none if not even the rank is known.
+    pub fn input(&mut self, name: &str, fact: Option<Fact>) -> Result<Value> {
+        if self.inputs.iter().any(|(n, _)| &**n == name) {
+            return Err(Error::Input {
+                name: name.into(),
+                what: "is declared twice".into(),
+            });
+        }
+        let value = self.push(Node {
+            op: Input { name: name.into() }.into(),
+            inputs: vec![],
+            outputs: vec![fact],
+            name: name.into(),
+        });
+        self.inputs.push((name.into(), value));
+        Ok(value)
+    }
+
+    /// Adds a constant.
+    pub fn constant(&mut self, tensor: HostTensor) -> Value {
+        let op = Op::from(Constant {
+            tensor: tensor.clone(),
+        });
+        // Weights are not compared byte by byte; small constants repeat often.
+        let small = tensor.len() <= 64;
+        if small && let Some(&node) = self.seen.get(&(op.clone(), vec![])) {
+            return Value { node, output: 0 };
+        }
+        let fact = Some(Fact::of(tensor));
+        let value = self.push(Node {
+            op: op.clone(),
+            inputs: vec![],
+            outputs: vec![fact],
+            name: "".into(),
+        });
+        if small {
+            self.seen.insert((op, vec![]), value.node);
+        }
+        value
+    }
+
+    /// A constant of integers.
+    pub fn ints(&mut self, values: &[i64]) -> Result<Value> {
+        Ok(self.constant(HostTensor::from_vec([values.len()], values.to_vec())?))
+    }
+
+    /// A scalar constant of type `dtype`.
+    pub fn scalar(&mut self, dtype: DType, value: f64) -> Result<Value> {
+        Ok(self.constant(HostTensor::from_f64(dtype, vec![], vec![value])?))
+    }
+
+    /// Declares an output.
+    pub fn output(&mut self, name: &str, value: Value) {
+        self.outputs.push((name.into(), value));
+    }
+
+    /// Adds an operation with all inputs given; its outputs.
+    pub fn add(&mut self, op: impl Into<Op>, inputs: &[Value]) -> Result<Vec<Value>> {
+        let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
+        self.add_node(op.into(), &inputs, "", 1)
+    }
+
+    /// Adds an operation and gives its first output.
+    pub fn add1(&mut self, op: impl Into<Op>, inputs: &[Value]) -> Result<Value> {
+        Ok(self.add(op, inputs)?[0])
+    }
+
+    /// Adds an operation. `outputs` says how many outputs are asked for, which matters only while they are unknown.
+    pub fn add_node(
+        &mut self,
+        op: Op,
+        inputs: &[Option<Value>],
+        name: &str,
+        outputs: usize,
+    ) -> Result<Vec<Value>> {
+        if let Some(bad) = inputs
+            .iter()
+            .flatten()
+            .find(|v| self.nodes.get(v.node as usize).is_none())
+        {
+            return Err(Error::Graph(format!(
+                "node `{name}` uses {bad}, which does not exist"
+            )));
+        }
+        let key = (op, inputs.to_vec());
+        if key.0.folds()
+            && let Some(&node) = self.seen.get(&key)
+        {
+            return Ok(self.outputs_of(node));
+        }
+        let at = |e: Error| e.at(&self.title(name), key.0.name());
+        let facts = match self.infer(&key.0, inputs) {
+            Ok(Some(facts)) => facts.into_iter().map(Some).collect(),
+            Ok(None) => vec![None; outputs],
+            Err(e) if e.is_late() => vec![None; outputs],
+            Err(e) => return Err(at(e)),
+        };
+        if let Some(folded) = self.fold(&key.0, inputs, &facts).map_err(at)? {
+            return Ok(folded.into_iter().map(|t| self.constant(t)).collect());
+        }
+        let facts = self
+            .follow(&key.0, inputs, facts)
+            .map_err(|e| e.at(&self.title(name), key.0.name()))?;
+        let node = Node {
+            op: key.0.clone(),
+            inputs: inputs.to_vec(),
+            outputs: facts,
+            name: name.into(),
+        };
+        let value = self.push(node);
+        self.seen.insert(key, value.node);
+        Ok(self.outputs_of(value.node))
+    }
+
+    fn push(&mut self, node: Node) -> Value {
+        self.nodes.push(node);
+        Value {
+            node: (self.nodes.len() - 1) as u32,
+            output: 0,
+        }
+    }
+
+    fn title(&self, name: &str) -> String {
+        if name.is_empty() {
+            format!("#{}", self.nodes.len())
+        } else {
+            name.into()
+        }
+    }
+
+    fn outputs_of(&self, node: u32) -> Vec<Value> {
+        (0..self.nodes[node as usize].outputs.len() as u32)
+            .map(|output| Value { node, output })
+            .collect()
+    }
+
+    /// Facts of the outputs, or none if an input is unknown.
+    fn infer(&self, op: &Op, inputs: &[Option<Value>]) -> Result<Option<Vec<Fact>>> {
+        let mut facts = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            match input {
+                None => facts.push(None),
+                Some(v) => match self.fact(*v) {
+                    Some(f) => facts.push(Some(f)),
+                    None => return Ok(None),
+                },
+            }
+        }
+        op.infer(&facts).map(Some)
+    }
+
+    /// The outputs as constants, if all inputs are and the result is small.
+    fn fold(
+        &self,
+        op: &Op,
+        inputs: &[Option<Value>],
+        facts: &[Option<Fact>],
+    ) -> Result<Option<Vec<HostTensor>>> {
+        if !op.folds() {
+            return Ok(None);
+        }
+        let mut tensors = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            match input.map(|v| self.constant_of(v)) {
+                None => tensors.push(None),
+                Some(Some(t)) => tensors.push(Some(t)),
+                Some(None) => return Ok(None),
+            }
+        }
+        let bytes_in: usize = tensors.iter().flatten().map(|t| t.bytes().len()).sum();
+        // Data-dependent shapes of constants are found by computing them.
+        if facts.iter().any(Option::is_none) {
+            return op.reference(&tensors).map(Some);
+        }
+        let mut bytes_out = 0usize;
+        for fact in facts.iter().flatten() {
+            let Some(n) = fact.elements().known() else {
+                return Ok(None);
+            };
+            let bytes = usize::try_from(n)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(fact.dtype.size_bytes());
+            bytes_out = bytes_out.saturating_add(bytes);
+        }
+        if bytes_out > FOLD_BYTES.max(bytes_in) {
+            return Ok(None);
+        }
+        op.reference(&tensors).map(Some)
+    }
+
+    /// Adds the symbolic values of outputs whose elements are only moved from inputs with symbolic values: the
+    /// reference runs on indices into the list of sizes instead of on the sizes.
+    fn follow(
+        &self,
+        op: &Op,
+        inputs: &[Option<Value>],
+        mut facts: Vec<Option<Fact>>,
+    ) -> Result<Vec<Option<Fact>>> {
+        let symbolic = |v: &Value| self.fact(*v).is_some_and(Fact::is_symbolic);
+        let wanted = inputs
+            .iter()
+            .enumerate()
+            .any(|(i, v)| op.moves(i) && v.as_ref().is_some_and(symbolic));
+        if !wanted
+            || facts
+                .iter()
+                .flatten()
+                .any(|f| f.constant().is_some() || f.is_symbolic())
+        {
+            return Ok(facts);
+        }
+        let (mut sizes, mut owned) = (vec![], vec![]);
+        for (i, input) in inputs.iter().enumerate() {
+            let Some(v) = input else {
+                owned.push(None);
+                continue;
+            };
+            let Some(fact) = self.fact(*v) else {
+                return Ok(facts);
+            };
+            if op.moves(i) {
+                let (Some(dims), Some(shape)) = (fact.dims(), fact.known_shape()) else {
+                    return Ok(facts);
+                };
+                let from = sizes.len() as i64;
+                let ids: Vec<i64> = (from..from + dims.len() as i64).collect();
+                sizes.extend(dims);
+                owned.push(Some(HostTensor::from_vec(shape, ids)?));
+            } else {
+                let Some(t) = fact.constant() else {
+                    return Ok(facts);
+                };
+                owned.push(Some(t.clone()));
+            }
+        }
+        if facts
+            .iter()
+            .flatten()
+            .any(|f| f.elements().known().is_none_or(|n| n > MAX_FOLLOWED as i64))
+        {
+            return Ok(facts);
+        }
+        let borrowed: Vec<Option<&HostTensor>> = owned.iter().map(Option::as_ref).collect();
+        for (fact, ids) in facts.iter_mut().zip(op.reference(&borrowed)?) {
+            let dims = ids
+                .to_i64()?
+                .into_iter()
+                .map(|i| sizes.get(i as usize).cloned());
+            if let (Some(f), Some(dims)) = (fact.as_mut(), dims.collect::<Option<Vec<_>>>()) {
+                *f = Fact::of_dims(f.dtype, &ids.shape()[..], dims);
+            }
+        }
+        Ok(facts)
+    }
+
+    /// True for each node that an output needs; inputs always count.
+    pub fn live(&self) -> Vec<bool> {
+        let mut live = vec![false; self.nodes.len()];
+        for (_, v) in self.outputs.iter().chain(&self.inputs) {
+            live[v.node as usize] = true;
+        }
+        for i in (0..self.nodes.len()).rev() {
+            if live[i] {
+                for v in self.nodes[i].inputs.iter().flatten() {
+                    live[v.node as usize] = true;
+                }
+            }
+        }
+        live
+    }
+
+    /// Users of every node's values: (value, node that reads it), outputs not counted.
+    pub fn users(&self) -> HashMap<Value, Vec<u32>> {
+        let mut users: HashMap<Value, Vec<u32>> = HashMap::new();
+        for (i, node) in self.nodes.iter().enumerate() {
+            for v in node.inputs.iter().flatten() {
+                users.entry(*v).or_default().push(i as u32);
+            }
+        }
+        users
+    }
+
+    /// The symbols of the graph's inputs, each once, in order of appearance.
+    pub fn symbols(&self) -> Vec<Symbol> {
+        let mut found = vec![];
+        for (_, v) in &self.inputs {
+            for d in self.fact(*v).iter().flat_map(|f| &f.shape) {
+                d.symbols(&mut found);
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        found.retain(|s| seen.insert(s.clone()));
+        found
+    }
+
+    /// Verifies what every pass must keep: order, existing values, declared inputs. Cheap; run after passes in debug builds.
+    pub fn check(&self) -> Result<()> {
+        for (i, node) in self.nodes.iter().enumerate() {
+            for v in node.inputs.iter().flatten() {
+                let ok = (v.node as usize) < i
+                    && (v.output as usize) < self.nodes[v.node as usize].outputs.len();
+                if !ok {
+                    return Err(Error::Graph(format!(
+                        "node #{i} ({}) reads {v}",
+                        node.op.name()
+                    )));
+                }
+            }
+        }
+        for (name, v) in &self.outputs {
+            if self
+                .nodes
+                .get(v.node as usize)
+                .is_none_or(|n| v.output as usize >= n.outputs.len())
+            {
+                return Err(Error::Graph(format!(
+                    "output `{name}` is {v}, which does not exist"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.output == 0 {
+            write!(f, "%{}", self.node)
+        } else {
+            write!(f, "%{}.{}", self.node, self.output)
+        }
+    }
+}
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, node) in self.nodes.iter().enumerate() {
+            write!(f, "%{i} = {}", node.op.name())?;
+            if !matches!(node.op, Op::Constant(_)) {
+                let attrs = node.op.attrs().to_string();
+                let inputs: Vec<_> = node
+                    .inputs
+                    .iter()
+                    .map(|v| v.map_or("_".into(), |v| v.to_string()))
+                    .collect();
+                write!(f, "({})", inputs.join(", "))?;
+                if !attrs.is_empty() {
+                    write!(f, " {{{attrs}}}")?;
+                }
+            }
+            let facts: Vec<_> = node
+                .outputs
+                .iter()
+                .map(|o| o.as_ref().map_or("?".into(), |fact| fact.to_string()))
+                .collect();
+            write!(f, " : {}", facts.join(", "))?;
+            if !node.name.is_empty() {
+                write!(f, "  `{}`", node.name)?;
+            }
+            writeln!(f)?;
+        }
+        for (name, v) in &self.outputs {
+            writeln!(f, "output `{name}` = {v}")?;
+        }
+        Ok(())
+    }
+}

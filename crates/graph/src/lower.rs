@@ -1,0 +1,246 @@
+//! From a node with plain sizes to dispatches: what an operator sees when it is placed and lowered.
+
+use crate::fact::Facts;
+use crate::{Error, Fact, Result};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use tilewright_device::{Caps, Dispatch, Slot};
+use tilewright_kernels::{Store, View};
+use tilewright_tensor::{DType, HostTensor};
+
+/// Where a node runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// By dispatches.
+    Device,
+    /// Nowhere: output 0 is input 0 under another shape.
+    Alias,
+    /// By its reference on the host, for this reason.
+    Host(Cow<'static, str>),
+}
+
+impl Place {
+    /// On the host, because of `reason`.
+    pub fn host(reason: impl Into<Cow<'static, str>>) -> Place {
+        Place::Host(reason.into())
+    }
+}
+
+/// What is known when a node is placed: facts (sizes may be symbolic) and the adapter.
+#[derive(Debug)]
+pub struct Placing<'a> {
+    /// Facts of the inputs.
+    pub inputs: Facts<'a>,
+    /// Facts of the outputs.
+    pub outputs: &'a [Fact],
+    /// The adapter.
+    pub caps: &'a Caps,
+}
+
+impl Placing<'_> {
+    /// `Device` if every input and output has a device storage, else the host with the type as reason.
+    pub fn by_storage(&self) -> Place {
+        let inputs = (0..self.inputs.len()).filter_map(|i| self.inputs.opt(i));
+        for fact in inputs.chain(self.outputs) {
+            if storage(fact.dtype).is_none() {
+                return Place::host(format!("{} has no device storage", fact.dtype));
+            }
+        }
+        Place::Device
+    }
+
+    /// Like [`Placing::by_storage`], but only these inputs and output 0 are read or written on the device.
+    pub fn by_storage_of(&self, inputs: &[usize]) -> Place {
+        let read = inputs.iter().filter_map(|&i| self.inputs.opt(i));
+        match read
+            .chain(self.outputs.first())
+            .find(|f| storage(f.dtype).is_none())
+        {
+            Some(fact) => Place::host(format!("{} has no device storage", fact.dtype)),
+            None => Place::Device,
+        }
+    }
+
+    /// [`Placing::by_storage`] for floats (f32, f16), else the host.
+    pub fn floats_only(&self) -> Place {
+        match self.inputs.opt(0) {
+            Some(f) if !matches!(f.dtype, DType::F32 | DType::F16) => {
+                Place::host(format!("no kernel for {}", f.dtype))
+            }
+            _ => self.by_storage(),
+        }
+    }
+}
+
+/// Device storage of a data type: narrow integers and booleans are widened; f16 is computed and kept in f32; 64-bit
+/// integers are narrowed with a check on upload. None for what stays on the host.
+pub fn storage(dtype: DType) -> Option<Store> {
+    match dtype {
+        DType::F32 | DType::F16 => Some(Store::F32),
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 => Some(Store::I32),
+        DType::U32 | DType::U16 | DType::U8 | DType::Bool => Some(Store::U32),
+        _ => None,
+    }
+}
+
+/// A host tensor that a node derives from its constants (packed weights, index tables): made once a model, by key.
+#[derive(Debug, Default)]
+pub struct Derived {
+    made: HashMap<(usize, Vec<usize>, Cow<'static, str>), HostTensor>,
+}
+
+impl Derived {
+    /// The tensor made from `source` under `key`, made now if it is new.
+    pub fn get(
+        &mut self,
+        source: &HostTensor,
+        key: Cow<'static, str>,
+        make: impl FnOnce(&HostTensor) -> Result<HostTensor>,
+    ) -> Result<HostTensor> {
+        let id = (source.storage_id(), source.shape().to_vec(), key);
+        if let Some(t) = self.made.get(&id) {
+            return Ok(t.clone());
+        }
+        let t = make(source)?;
+        self.made.insert(id, t.clone());
+        Ok(t)
+    }
+}
+
+/// What the slots of a segment are. Slot numbers are indices into it.
+#[derive(Clone, Debug)]
+pub enum SlotUse {
+    /// In the arena: a value of the graph (an activation, an input) or scratch.
+    Arena {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// A constant in a buffer of its own, as bytes ready for the device.
+    Constant(HostTensor),
+    /// The same place as another slot.
+    Alias(Slot),
+}
+
+/// A node being lowered: its inputs and outputs as views with plain sizes, and the dispatches it emits.
+#[derive(Debug)]
+pub struct Lower<'a> {
+    pub(crate) op: &'static str,
+    pub(crate) caps: &'a Caps,
+    pub(crate) inputs: Vec<Option<(View, DType)>>,
+    pub(crate) constants: Vec<Option<HostTensor>>,
+    pub(crate) outputs: Vec<Option<(View, DType)>>,
+    pub(crate) slots: &'a mut Vec<SlotUse>,
+    pub(crate) derived: &'a mut Derived,
+    pub(crate) emitted: Vec<Dispatch>,
+}
+
+impl Lower<'_> {
+    /// The adapter.
+    pub fn caps(&self) -> &Caps {
+        self.caps
+    }
+
+    /// An error of this operator.
+    pub fn error(&self, what: impl Into<String>) -> Error {
+        Error::op(self.op, what)
+    }
+
+    /// How many inputs there are, left-out ones included.
+    pub fn input_count(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Input `i` on the device; an error if it was left out.
+    pub fn input(&self, i: usize) -> Result<View> {
+        self.opt_input(i)
+            .ok_or_else(|| self.error(format!("input {i} is missing")))
+    }
+
+    /// Input `i` on the device, if it was not left out.
+    pub fn opt_input(&self, i: usize) -> Option<View> {
+        self.inputs.get(i)?.as_ref().map(|(v, _)| v.clone())
+    }
+
+    /// The data type of input `i` in the graph.
+    pub fn input_dtype(&self, i: usize) -> Option<DType> {
+        self.inputs.get(i)?.as_ref().map(|(_, d)| *d)
+    }
+
+    /// Output `i`; an error if nobody reads it.
+    pub fn output(&self, i: usize) -> Result<View> {
+        self.opt_output(i)
+            .ok_or_else(|| self.error(format!("output {i} is not used")))
+    }
+
+    /// Output `i`, if anybody reads it.
+    pub fn opt_output(&self, i: usize) -> Option<View> {
+        self.outputs.get(i)?.as_ref().map(|(v, _)| v.clone())
+    }
+
+    /// The data type of output `i` in the graph.
+    pub fn output_dtype(&self, i: usize) -> Option<DType> {
+        self.outputs.get(i)?.as_ref().map(|(_, d)| *d)
+    }
+
+    /// Input `i` as a constant, if it is one.
+    pub fn constant(&self, i: usize) -> Option<&HostTensor> {
+        self.constants.get(i)?.as_ref()
+    }
+
+    /// The integers of the constant input `i`, if there is such an input.
+    pub fn opt_ints(&self, i: usize) -> Result<Option<Vec<i64>>> {
+        match (self.constant(i), self.inputs.get(i)) {
+            (Some(t), _) => Ok(Some(t.to_i64()?)),
+            (None, Some(Some(_))) => Err(self.error(format!("input {i} must be constant"))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Space for intermediate results, live only within this node.
+    pub fn scratch(&mut self, store: Store, shape: impl Into<Vec<usize>>) -> View {
+        let shape = shape.into();
+        let slot = self.slot(SlotUse::Arena {
+            bytes: store.bytes(&shape),
+        });
+        View::new(slot, store, shape)
+    }
+
+    /// A tensor made once from the constant input `i` (packed weights). `key` names the form and everything it
+    /// depends on but the tensor itself.
+    pub fn derived(
+        &mut self,
+        i: usize,
+        key: impl Into<Cow<'static, str>>,
+        make: impl FnOnce(&HostTensor) -> Result<HostTensor>,
+    ) -> Result<View> {
+        let source = self
+            .constant(i)
+            .cloned()
+            .ok_or_else(|| self.error(format!("input {i} must be constant")))?;
+        let made = self.derived.get(&source, key.into(), make)?;
+        self.table(made)
+    }
+
+    /// A constant tensor of the node's own (an index table). F32, I32 and U32 only.
+    pub fn table(&mut self, tensor: HostTensor) -> Result<View> {
+        let store = match tensor.dtype() {
+            DType::F32 => Store::F32,
+            DType::I32 => Store::I32,
+            DType::U32 => Store::U32,
+            other => return Err(Error::Storage(other)),
+        };
+        let shape = tensor.shape().to_vec();
+        let slot = self.slot(SlotUse::Constant(tensor));
+        Ok(View::new(slot, store, shape))
+    }
+
+    /// Adds dispatches, in order.
+    pub fn emit(&mut self, dispatches: impl IntoIterator<Item = Dispatch>) {
+        self.emitted.extend(dispatches);
+    }
+
+    fn slot(&mut self, slot: SlotUse) -> Slot {
+        self.slots.push(slot);
+        Slot((self.slots.len() - 1) as u32)
+    }
+}
