@@ -11,6 +11,7 @@ mod graph;
 pub mod lower;
 pub mod op;
 pub mod ops;
+pub mod passes;
 pub mod samples;
 
 pub use attrs::{Attr, Attrs};

@@ -1,0 +1,131 @@
+//! Passes: each is a `fn(&Graph) -> Result<Graph>` over [`rewrite`]. Dead nodes and repeated ones disappear by
+//! rebuilding, since a graph finds equal nodes as they are added.
+
+use crate::ops::Input;
+use crate::{Error, Fact, Graph, Node, Op, Result, Value};
+use std::collections::HashMap;
+
+/// A node under reconstruction: where it was, and its inputs in the new graph.
+#[derive(Debug)]
+pub struct Visit<'a> {
+    /// The graph being read.
+    pub old: &'a Graph,
+    /// The node's place in it.
+    pub index: u32,
+    /// The node.
+    pub node: &'a Node,
+    /// Its inputs in the new graph.
+    pub inputs: &'a [Option<Value>],
+}
+
+/// Rebuilds `graph` node by node. `rule` may add other nodes to the new graph and answer with the values that stand for
+/// the node's outputs; answering none copies the node. Only nodes that outputs need are visited; inputs are always kept.
+pub fn rewrite(
+    graph: &Graph,
+    mut rule: impl FnMut(&Visit<'_>, &mut Graph) -> Result<Option<Vec<Value>>>,
+) -> Result<Graph> {
+    let mut new = Graph::new();
+    let mut map: HashMap<Value, Value> = HashMap::new();
+    for (name, v) in graph.inputs() {
+        map.insert(*v, new.input(name, graph.fact(*v).cloned())?);
+    }
+    let live = graph.live();
+    for (i, node) in graph.nodes().iter().enumerate() {
+        if !live[i] || matches!(node.op, Op::Input(Input { .. })) {
+            continue;
+        }
+        let inputs = mapped(&map, &node.inputs)?;
+        let visit = Visit {
+            old: graph,
+            index: i as u32,
+            node,
+            inputs: &inputs,
+        };
+        let values = match rule(&visit, &mut new)? {
+            Some(values) => values,
+            None => copy(node, &inputs, &mut new)?,
+        };
+        for (output, value) in values.into_iter().enumerate() {
+            map.insert(
+                Value {
+                    node: i as u32,
+                    output: output as u32,
+                },
+                value,
+            );
+        }
+    }
+    for (name, v) in graph.outputs() {
+        let value = map
+            .get(v)
+            .ok_or_else(|| Error::Graph(format!("a pass lost output `{name}`")))?;
+        new.output(name, *value);
+    }
+    if cfg!(debug_assertions) {
+        new.check()?;
+    }
+    Ok(new)
+}
+
+/// Adds a node to `graph` as it was.
+pub fn copy(node: &Node, inputs: &[Option<Value>], graph: &mut Graph) -> Result<Vec<Value>> {
+    match &node.op {
+        Op::Constant(c) => Ok(vec![graph.constant(c.tensor.clone())]),
+        op => graph.add_node(op.clone(), inputs, &node.name, node.outputs.len()),
+    }
+}
+
+fn mapped(map: &HashMap<Value, Value>, inputs: &[Option<Value>]) -> Result<Vec<Option<Value>>> {
+    let find = |v: Value| {
+        map.get(&v)
+            .copied()
+            .ok_or_else(|| Error::Graph(format!("a pass lost {v}")))
+    };
+    inputs.iter().map(|v| v.map(find).transpose()).collect()
+}
+
+/// What is known of a graph's input when it is made concrete: its value, or its fact.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// The input becomes this constant.
+    Constant(tilewright_tensor::HostTensor),
+    /// The input stays one, of this type and shape.
+    Fact(Fact),
+}
+
+/// `graph` with some inputs turned into constants or given (better) facts; all shapes are inferred anew.
+pub fn specialise(graph: &Graph, known: &HashMap<Value, Known>) -> Result<Graph> {
+    let mut new = Graph::new();
+    let mut map: HashMap<Value, Value> = HashMap::new();
+    for (name, v) in graph.inputs() {
+        let value = match known.get(v) {
+            Some(Known::Constant(t)) => new.constant(t.clone()),
+            Some(Known::Fact(f)) => new.input(name, Some(f.clone()))?,
+            None => new.input(name, graph.fact(*v).cloned())?,
+        };
+        map.insert(*v, value);
+    }
+    let live = graph.live();
+    for (i, node) in graph.nodes().iter().enumerate() {
+        if !live[i] || matches!(node.op, Op::Input(_)) {
+            continue;
+        }
+        let inputs = mapped(&map, &node.inputs)?;
+        for (output, value) in copy(node, &inputs, &mut new)?.into_iter().enumerate() {
+            map.insert(
+                Value {
+                    node: i as u32,
+                    output: output as u32,
+                },
+                value,
+            );
+        }
+    }
+    for (name, v) in graph.outputs() {
+        let value = map
+            .get(v)
+            .ok_or_else(|| Error::Graph(format!("output `{name}` was lost")))?;
+        new.output(name, *value);
+    }
+    Ok(new)
+}
