@@ -1,0 +1,38 @@
+//! The wasm package in headless Chromium. `./x test web` makes what it needs: the package in `target/pages`, and Chromium.
+
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+use tilewright_web::page::{Server, run};
+
+/// Opens a page of the built package and returns its report, which must not be an error.
+fn open(page: &str) -> Value {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/pages");
+    assert!(
+        folder.join("tilewright_web_bg.wasm").is_file(),
+        "no web package in target/pages: run ./x test web"
+    );
+    let server = Server::start(&folder, HashMap::new(), 0).unwrap();
+    let text =
+        run(&server, page, Duration::from_secs(120)).unwrap_or_else(|error| panic!("{error}"));
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert!(report.get("error").is_none(), "{page}: {report}");
+    report
+}
+
+#[test]
+fn the_package_finds_a_webgpu_adapter() {
+    let report = open("adapter.html");
+    assert_eq!(report["backend"], "webgpu", "{report}");
+    // What WebGPU guarantees to every device.
+    assert!(
+        report["bindingBytes"].as_u64() >= Some(128 << 20),
+        "{report}"
+    );
+    assert!(
+        report["workgroupBytes"].as_u64() >= Some(16 << 10),
+        "{report}"
+    );
+    assert!(report["invocations"].as_u64() >= Some(256), "{report}");
+}

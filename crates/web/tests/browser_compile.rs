@@ -1,0 +1,69 @@
+//! Shaders through a browser's compiler: naga, which checks them everywhere else, accepts what browsers refuse.
+
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+use tilewright_web::page::{Server, run};
+
+/// Compiles `[{name, text, features}]` in Chromium and returns the page's report.
+fn compile(shaders: &Value) -> Value {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("pages");
+    let extra = HashMap::from([("/shaders.json".to_owned(), shaders.to_string())]);
+    let server = Server::start(&pages, extra, 0).unwrap();
+    let text = run(&server, "compile.html", Duration::from_secs(600))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert!(report.get("error").is_none(), "{report}");
+    report
+}
+
+const GOOD: &str = "
+    @group(0) @binding(0) var<storage, read_write> out: array<f32>;
+    @compute @workgroup_size(64)
+    fn main(@builtin(global_invocation_id) id: vec3<u32>) { out[id.x] = f32(id.x); }";
+
+#[test]
+fn the_page_tells_good_shaders_from_bad_ones() {
+    let broken = GOOD.replace("f32(id.x)", "id.x");
+    // A barrier behind a bound that differs between threads as far as a browser can know: naga lets it pass.
+    let divergent = GOOD.replace(
+        "out[id.x]",
+        "for (var i = 0u; f32(i) < out[id.x]; i++) { workgroupBarrier(); } out[id.x]",
+    );
+    // Valid as a module; only the pipeline finds that the workgroup is too large.
+    let large = GOOD.replace("workgroup_size(64)", "workgroup_size(65536)");
+    let absent = GOOD.replace("fn main", "fn other");
+    let report = compile(&json!([
+        {"name": "good", "text": GOOD},
+        {"name": "broken", "text": broken},
+        {"name": "divergent", "text": divergent},
+        {"name": "large", "text": large},
+        {"name": "absent", "text": absent},
+        {"name": "feature", "text": GOOD, "features": ["a-feature-of-no-adapter"]},
+        {"name": "last", "text": GOOD},
+    ]));
+    assert_eq!(report["compiled"], 2, "{report}");
+    let failed: Vec<_> = report["failed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        failed,
+        ["broken", "divergent", "large", "absent"],
+        "{report}"
+    );
+    assert!(
+        report["failed"][0]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("4:"),
+        "{report}"
+    );
+    assert_eq!(
+        report["skipped"],
+        json!([{"name": "feature", "features": ["a-feature-of-no-adapter"]}])
+    );
+}
