@@ -6,8 +6,20 @@
 //! with packed weights publishes a pack function that runs on the host.
 #![forbid(unsafe_code)]
 
+mod batch;
+mod epilogue;
 mod error;
+mod gemm;
+mod gemm_loop;
+mod matmul;
+mod pack;
+mod product;
 mod view;
 
+pub use epilogue::Epilogue;
 pub use error::{Error, Result};
+pub use gemm::{Gemm, Layout, Operand, gemm, gemm_with};
+pub use gemm_loop::{Loop, candidates, reg_lanes};
+pub use matmul::{matmul, matmul_packed};
+pub use pack::{pack_b, panel_width};
 pub use view::{Store, View};

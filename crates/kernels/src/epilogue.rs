@@ -1,0 +1,65 @@
+//! What happens to a product before it is stored.
+
+use std::sync::Arc;
+
+use tilewright_device::{Param, Span};
+
+use crate::View;
+
+/// A generated `epilogue` for GEMM and convolution, with the operands and parameters that it declares.
+///
+/// The text defines
+///
+/// ```wgsl
+/// fn epilogue(v: vec4<Value>, place: Place) -> vec4<Value>
+/// ```
+///
+/// where `Value` is f32 (i32 for integer results) and `place` says which four consecutive columns of one row of C these
+/// are: `place.n` is the column of the first, `place.at` its element offset in C. (`place.row` and `place.z` count rows and
+/// batches as the kernel walks them, which may be merged.) Where n is not a multiple of 4 the last of the four may lie past
+/// the end of the row; they are not stored, but must not be indexed out of the operands' buffers on purpose. The
+/// operand bindings are rounded up to 16 bytes, so an `array<vec4<f32>>` over n columns may be read at `place.n / 4u`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Epilogue {
+    /// The WGSL text: `epilogue`, what it calls, its `@binding` and `//#param` lines.
+    pub text: Arc<str>,
+    /// Binding name and operand.
+    pub spans: Vec<(&'static str, Span)>,
+    /// Parameter name and value.
+    pub params: Vec<(&'static str, Param)>,
+}
+
+impl Epilogue {
+    /// An epilogue that reads nothing.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self {
+            text: text.into(),
+            spans: Vec::new(),
+            params: Vec::new(),
+        }
+    }
+
+    /// Binds an operand of the text.
+    #[must_use]
+    pub fn bind(mut self, name: &'static str, span: Span) -> Self {
+        self.spans.push((name, span));
+        self
+    }
+
+    /// Gives a parameter of the text its value.
+    #[must_use]
+    pub fn param(mut self, name: &'static str, value: impl Into<Param>) -> Self {
+        self.params.push((name, value.into()));
+        self
+    }
+
+    /// Adds an f32 vector of one value a column, of any number of columns.
+    #[must_use]
+    pub fn bias(bias: &View) -> Self {
+        Self::new(
+            "@group(0) @binding(BIAS) var<storage, read> bias: array<vec4<f32>>;\n\
+             fn epilogue(v: vec4<Value>, place: Place) -> vec4<Value> { return v + bias[place.n / 4u]; }\n",
+        )
+        .bind("BIAS", bias.span)
+    }
+}

@@ -1,0 +1,171 @@
+//! GEMM: C[m, n] = epilogue(sum_k A[m, k] * B[k, n]), batched, accumulated in f32.
+
+use tilewright_device::{Caps, Dispatch};
+
+use crate::batch::Batch;
+use crate::error::index;
+use crate::gemm_loop::candidates;
+use crate::product::{FLOAT, Loader, Product};
+use crate::{Epilogue, Error, Loop, Result, View};
+
+const KERNEL: &str = "gemm";
+
+/// How a matrix lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// A\[m, k\] or B\[k, n\], the last index contiguous.
+    Rows,
+    /// The transpose: A\[k, m\] or B\[n, k\], the last index contiguous.
+    Cols,
+    /// B only: packed by [`pack_b`](crate::pack_b) in panels of `width` columns.
+    Panels {
+        /// Columns of a panel: [`panel_width`](crate::panel_width).
+        width: usize,
+    },
+}
+
+/// A matrix, or one per batch.
+#[derive(Debug, Clone)]
+pub struct Operand<'a> {
+    /// The tensor: f32 or f16.
+    pub view: &'a View,
+    /// How the matrix lies in it.
+    pub layout: Layout,
+    /// Elements between rows as they lie in memory (of a transpose: between its rows). Of panels: rows of a panel.
+    pub ld: usize,
+    /// Elements between matrices along each batch axis; 0 where it is broadcast.
+    pub batch: Vec<usize>,
+}
+
+/// A product of m x n x k for every batch.
+#[derive(Debug, Clone)]
+pub struct Gemm<'a> {
+    /// Rows of A and C.
+    pub m: usize,
+    /// Columns of B and C.
+    pub n: usize,
+    /// Columns of A and rows of B.
+    pub k: usize,
+    /// Extents of the batch axes, outermost first; empty for one product.
+    pub batch: Vec<usize>,
+    /// The left operand.
+    pub a: Operand<'a>,
+    /// The right operand.
+    pub b: Operand<'a>,
+    /// The result, in [`Layout::Rows`].
+    pub c: Operand<'a>,
+    /// What happens before the result is stored.
+    pub epilogue: Option<&'a Epilogue>,
+}
+
+/// Dispatches a product with the default loop of the adapter and size.
+///
+/// # Errors
+/// [`Error::Shape`] where a matrix does not lie in its tensor, [`Error::Storage`] for integers, and for an f16 result
+/// with rows that are no multiples of 4 on adapters without f16, [`Error::TooLarge`] over the limits of indices and groups.
+pub fn gemm(caps: &Caps, product: &Gemm<'_>) -> Result<Vec<Dispatch>> {
+    let batches = product.batch.iter().product();
+    let loops = candidates(caps, product.m, product.n, product.k, batches);
+    let Some(&first) = loops.first() else {
+        return Err(Error::shape(KERNEL, "the adapter's limits fit no variant"));
+    };
+    gemm_with(caps, product, first)
+}
+
+/// Dispatches a product with a loop of the caller's choice, as a tuner does. Errors as [`gemm`].
+pub fn gemm_with<'a>(caps: &Caps, product: &Gemm<'a>, of: Loop) -> Result<Vec<Dispatch>> {
+    let Gemm { m, n, k, .. } = *product;
+    if product.c.layout != Layout::Rows {
+        return Err(Error::shape(KERNEL, "C must lie in rows"));
+    }
+    let strides = [&product.a, &product.b, &product.c].map(|of| &of.batch[..]);
+    let batch = Batch::new(KERNEL, &product.batch, strides)?;
+    if m == 0 || n == 0 || batch.count() == 0 {
+        return Ok(Vec::new());
+    }
+    inside("A", &product.a, m, k, batch.last(0))?;
+    inside("B", &product.b, k, n, batch.last(1))?;
+    inside("C", &product.c, m, n, batch.last(2))?;
+    let k_tail = k % 4 != 0;
+    let a_vec = product.a.ld % 4 == 0 && batch.is_vec(0);
+    let b_vec = product.b.ld % 4 == 0 && batch.is_vec(1);
+    let (a_part, a_vec) = match product.a.layout {
+        Layout::Rows if a_vec && !k_tail => ("a_rows", true),
+        Layout::Rows => ("a_rows_any", false),
+        Layout::Cols if a_vec && m % 4 == 0 => ("a_cols", true),
+        Layout::Cols => ("a_cols_any", false),
+        Layout::Panels { .. } => return Err(Error::shape(KERNEL, "A cannot lie in panels")),
+    };
+    let (b_part, b_vec) = match product.b.layout {
+        Layout::Rows if b_vec && n % 4 == 0 => ("b_rows", true),
+        Layout::Rows => ("b_rows_any", false),
+        Layout::Cols if b_vec && !k_tail => ("b_cols", true),
+        Layout::Cols => ("b_cols_any", false),
+        Layout::Panels { .. } => ("b_panel", true),
+    };
+    let loader = |of: &Operand<'a>, part, vec| Loader {
+        view: of.view,
+        part,
+        vec,
+    };
+    let lowered = Product {
+        kernel: KERNEL,
+        m,
+        n,
+        k,
+        k_blocks: 1,
+        k_part: "k_whole",
+        batch,
+        arithmetic: FLOAT,
+        a: loader(&product.a, a_part, a_vec),
+        b: loader(&product.b, b_part, b_vec),
+        c: product.c.view,
+        c_ld: product.c.ld,
+        epilogue: product.epilogue,
+    };
+    let mut dispatch = lowered
+        .dispatch(caps, of)?
+        .param("a_ld", index(KERNEL, "the row stride of A", product.a.ld)?)
+        .param("b_ld", index(KERNEL, "the row stride of B", product.b.ld)?);
+    if a_part == "a_cols" || b_part == "b_rows" {
+        dispatch.variant = dispatch.variant.set("K_TAIL", k_tail);
+    }
+    if let Layout::Panels { width } = product.b.layout {
+        dispatch.variant = dispatch.variant.set("PANEL", (width / 4) as u32);
+    }
+    Ok(vec![dispatch])
+}
+
+/// Whether a matrix of `rows` x `cols` per batch, of which the last begins at `last`, lies inside its tensor.
+fn inside(name: &str, of: &Operand<'_>, rows: usize, cols: usize, last: usize) -> Result<()> {
+    let elements = of.view.elements();
+    index(KERNEL, "the number of elements", elements)?;
+    let (count, width) = match of.layout {
+        Layout::Rows => (rows, cols),
+        Layout::Cols => (cols, rows),
+        Layout::Panels { width } => {
+            let fits = width > 0 && width % 4 == 0 && of.ld == rows.next_multiple_of(4);
+            if !fits {
+                let what = format!("{name} in panels of {width} columns and {} rows for k = {rows}", of.ld);
+                return Err(Error::shape(KERNEL, what));
+            }
+            (cols.div_ceil(width) * of.ld, width)
+        }
+    };
+    let ld = match of.layout {
+        Layout::Panels { width } => width,
+        _ => of.ld,
+    };
+    let end = match (count, width) {
+        (0, _) | (_, 0) => 0,
+        _ => (count - 1)
+            .checked_mul(ld)
+            .and_then(|at| at.checked_add(last + width))
+            .unwrap_or(usize::MAX),
+    };
+    if (ld >= width || count <= 1) && end <= elements {
+        return Ok(());
+    }
+    let what = format!("{name} of {count} x {width} with row stride {ld} does not lie in {}", of.view);
+    Err(Error::shape(KERNEL, what))
+}

@@ -1,0 +1,213 @@
+//! The GEMM loop families, their sizes, and which of them an adapter and a product get.
+
+use tilewright_device::{AdapterKind, Caps, Set, Variant};
+
+/// A loop over tiles of C, with its sizes in units of 4 x 4 blocks where a field ends in 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Loop {
+    /// `gemm_reg`: one subgroup a workgroup, 4 columns and `4 * lanes * quads` rows a lane. Software adapters only.
+    Reg {
+        /// The subgroup size.
+        lanes: u32,
+        /// Row quads a lane loads.
+        quads: u32,
+    },
+    /// `gemm_tile`: tiles in workgroup memory, no subgroup operations.
+    Tile {
+        /// Rows, columns and k of a workgroup's tile, in blocks of 4.
+        bm4: u32,
+        /// See `bm4`.
+        bn4: u32,
+        /// See `bm4`.
+        bk4: u32,
+        /// Rows and columns of a thread, in blocks of 4.
+        tm4: u32,
+        /// See `tm4`.
+        tn4: u32,
+        /// 2: double-buffered, one barrier a chunk.
+        sides: u32,
+    },
+    /// `gemv`: at most 8 rows a workgroup, the k axis shared by `tk` threads.
+    Gemv {
+        /// Rows: 1, 2, 4 or 8.
+        rows: u32,
+        /// Blocks of 4 columns.
+        tx: u32,
+        /// Threads along k.
+        tk: u32,
+    },
+}
+
+/// The most rows for which `gemv` beats a tile of which most rows would be padding.
+const GEMV_ROWS: usize = 8;
+
+impl Loop {
+    /// 128 x 128 x 16, 8 x 8 a thread: 16 KiB single-buffered.
+    const LARGE: Self = Self::tile(32, 32, 2, 2, 1);
+    /// 64 x 64 x 16, 8 x 8 a thread.
+    const MEDIUM: Self = Self::tile(16, 16, 2, 2, 2);
+    /// 32 x 32 x 16, 4 x 4 a thread: for products with few tiles.
+    const SMALL: Self = Self::tile(8, 8, 1, 1, 2);
+
+    const fn tile(bm4: u32, bn4: u32, tm4: u32, tn4: u32, sides: u32) -> Self {
+        Self::Tile {
+            bm4,
+            bn4,
+            bk4: 4,
+            tm4,
+            tn4,
+            sides,
+        }
+    }
+
+    /// Rows and columns of C that a workgroup computes.
+    #[must_use]
+    pub fn extent(self) -> [usize; 2] {
+        let [m, n] = match self {
+            Self::Reg { lanes, quads } => [4 * lanes * quads, 4 * lanes],
+            Self::Tile { bm4, bn4, .. } => [4 * bm4, 4 * bn4],
+            Self::Gemv { rows, tx, .. } => [rows, 4 * tx],
+        };
+        [m as usize, n as usize]
+    }
+
+    /// Threads of a workgroup.
+    #[must_use]
+    pub fn threads(self) -> u32 {
+        match self {
+            Self::Reg { lanes, .. } => lanes,
+            Self::Tile {
+                bm4, bn4, tm4, tn4, ..
+            } => bm4 / tm4 * (bn4 / tn4),
+            Self::Gemv { tx, tk, .. } => tx * tk,
+        }
+    }
+
+    /// Bytes of workgroup memory, with `rolled` where the epilogue runs in a rolled loop.
+    #[must_use]
+    pub fn workgroup_bytes(self, rolled: bool) -> u32 {
+        16 * match self {
+            Self::Reg { lanes, quads } => {
+                if rolled {
+                    4 * lanes * quads * lanes
+                } else {
+                    1
+                }
+            }
+            Self::Tile {
+                bm4,
+                bn4,
+                bk4,
+                sides,
+                ..
+            } => sides * 4 * bk4 * (bm4 + bn4),
+            Self::Gemv { rows, tx, tk } => rows * tx * tk,
+        }
+    }
+
+    /// The loop's shader with its sizes; loaders, arithmetic and store are still to be added.
+    pub(crate) fn variant(self, rolled: bool) -> Variant {
+        let sets = |shader, sets: &[(&'static str, u32)]| {
+            sets.iter()
+                .fold(Variant::new(shader), |v, set| v.set(set.0, Set::U32(set.1)))
+        };
+        match self {
+            Self::Reg { lanes, quads } => sets(
+                "gemm_reg",
+                &[("LANES", lanes), ("RQ", quads), ("R", 4 * lanes * quads)],
+            )
+            .set("ROLL_STORE", rolled),
+            Self::Tile {
+                bm4,
+                bn4,
+                bk4,
+                tm4,
+                tn4,
+                sides,
+            } => {
+                let jobs = ((bm4 + bn4) * bk4).div_ceil(self.threads());
+                let sizes = [("BM4", bm4), ("BN4", bn4), ("BK4", bk4), ("SIDES", sides)];
+                let threads = [("TM4", tm4), ("TN4", tn4), ("TX", bn4 / tn4), ("TY", bm4 / tm4)];
+                sets("gemm_tile", &[&sizes[..], &threads, &[("JOBS", jobs)]].concat())
+            }
+            Self::Gemv { rows, tx, tk } => sets(
+                "gemv",
+                &[("MR", rows), ("MQ", rows.div_ceil(4)), ("TX", tx), ("TK", tk)],
+            ),
+        }
+    }
+}
+
+/// The subgroup size for which `gemm_reg` is generated, where it is the adapter's loop.
+#[must_use]
+pub fn reg_lanes(caps: &Caps) -> Option<u32> {
+    // Above 16 lanes the accumulators of 4 * lanes rows no longer fit any register file.
+    match caps.subgroups {
+        Some((min, max))
+            if caps.kind == AdapterKind::Software && min == max && [4, 8, 16].contains(&min) =>
+        {
+            Some(min)
+        }
+        _ => None,
+    }
+}
+
+/// Loops for a product, best first; the first is the deterministic default, the others are for a tuner.
+/// `batches` counts independent products of m x n x k.
+#[must_use]
+pub fn candidates(caps: &Caps, m: usize, n: usize, k: usize, batches: usize) -> Vec<Loop> {
+    if m <= GEMV_ROWS {
+        return vec![gemv(caps, m, n)];
+    }
+    if let Some(lanes) = reg_lanes(caps) {
+        return reg_candidates(lanes, m, n * k * batches);
+    }
+    let mut large = Loop::LARGE;
+    if let Loop::Tile { sides, .. } = &mut large
+        && caps.limits.workgroup_bytes >= 32 << 10
+    {
+        *sides = 2;
+    }
+    // A tile is worth its size only while there are enough of them to keep every processor of a large GPU busy.
+    let tiles = |of: Loop| {
+        let [bm, bn] = of.extent();
+        m.div_ceil(bm) * n.div_ceil(bn) * batches
+    };
+    let mut all = vec![large, Loop::MEDIUM, Loop::SMALL];
+    let best = match () {
+        () if tiles(large) >= 256 && m >= 128 && n >= 128 => 0,
+        () if tiles(Loop::MEDIUM) >= 128 && n > 32 && m > 32 => 1,
+        () => 2,
+    };
+    all[..=best].rotate_right(1);
+    all.retain(|of| {
+        of.threads() <= caps.limits.invocations
+            && of.workgroup_bytes(false) <= caps.limits.workgroup_bytes
+    });
+    all
+}
+
+/// 64 rows a lane win on long products (8 lanes: 51 against 44 GFLOP/s), 32 rows compile in half the time.
+fn reg_candidates(lanes: u32, m: usize, columns: usize) -> Vec<Loop> {
+    let [one, two] = [1, 2].map(|quads| Loop::Reg { lanes, quads });
+    if lanes == 8 && m > 32 && m * columns >= 1 << 24 {
+        vec![two, one]
+    } else {
+        vec![one, two]
+    }
+}
+
+fn gemv(caps: &Caps, m: usize, n: usize) -> Loop {
+    let rows = (m.max(1).next_power_of_two() as u32).min(8);
+    let blocks = n.div_ceil(4).next_power_of_two().min(16) as u32;
+    // A software adapter runs the threads of a workgroup one subgroup after another: sharing k only adds barriers.
+    let (tx, threads) = match caps.kind {
+        AdapterKind::Software => (blocks.min(8), 16),
+        _ => (blocks, 128),
+    };
+    Loop::Gemv {
+        rows,
+        tx,
+        tk: (threads / tx).max(1),
+    }
+}

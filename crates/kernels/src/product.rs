@@ -1,0 +1,167 @@
+//! From a product's parts to a dispatch: what GEMM, convolution, int8 and block-sparse products share.
+
+use tilewright_device::{Caps, Dispatch, Variant};
+
+use crate::batch::Batch;
+use crate::error::index;
+use crate::{Epilogue, Error, Loop, Result, Store, View};
+
+/// An operand and the part that loads it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loader<'a> {
+    pub(crate) view: &'a View,
+    /// `a_rows`, `b_panel`, ..
+    pub(crate) part: &'static str,
+    /// Whether the part reads vec4 (`a_vec`), else single elements (`a_one`).
+    pub(crate) vec: bool,
+}
+
+/// The arithmetic: the type of loaded elements, of accumulators, of what the epilogue sees.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arithmetic {
+    pub(crate) part: &'static str,
+    pub(crate) elem: &'static str,
+    pub(crate) acc: &'static str,
+    pub(crate) value: &'static str,
+}
+
+/// Floats: f32 accumulators whatever the storage.
+pub(crate) const FLOAT: Arithmetic = Arithmetic {
+    part: "mac_f32",
+    elem: "f32",
+    acc: "f32",
+    value: "f32",
+};
+
+/// A product of m x n x k, where k counts one k block in loaded elements.
+#[derive(Debug, Clone)]
+pub(crate) struct Product<'a> {
+    pub(crate) kernel: &'static str,
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    /// Blocks along k that are multiplied for a tile, for the estimate of the work.
+    pub(crate) k_blocks: usize,
+    /// The part that walks them.
+    pub(crate) k_part: &'static str,
+    pub(crate) batch: Batch,
+    pub(crate) arithmetic: Arithmetic,
+    pub(crate) a: Loader<'a>,
+    pub(crate) b: Loader<'a>,
+    pub(crate) c: &'a View,
+    /// Elements from row to row of C.
+    pub(crate) c_ld: usize,
+    pub(crate) epilogue: Option<&'a Epilogue>,
+}
+
+impl Product<'_> {
+    /// The dispatch; parameters of the loaders (`a_ld`, ..) are the caller's to add.
+    pub(crate) fn dispatch(&self, caps: &Caps, of: Loop) -> Result<Dispatch> {
+        let size = |what, value| index(self.kernel, what, value);
+        let c_vec = self.n % 4 == 0 && self.c_ld % 4 == 0 && self.batch.is_vec(2);
+        let rolled = self.epilogue.is_some() || !c_vec;
+        let mut variant = self.batch.variant(of.variant(rolled));
+        variant = variant.part(self.k_part).part(self.arithmetic.part);
+        variant = self.load(caps, variant, &self.a, "A")?;
+        variant = self.load(caps, variant, &self.b, "B")?;
+        variant = self.store(caps, variant, c_vec)?;
+        for (name, ty) in [
+            ("Elem", self.arithmetic.elem),
+            ("Acc", self.arithmetic.acc),
+            ("Value", self.arithmetic.value),
+        ] {
+            variant = variant.alias(name, ty);
+        }
+        let [bm, bn] = of.extent();
+        let tiles = [self.m.div_ceil(bm), self.n.div_ceil(bn)];
+        let mut dispatch = Dispatch::new(variant)
+            .bind("A", self.a.view.span)
+            .bind("B", self.b.view.span)
+            .bind("C", self.c.span)
+            .param("m", size("m", self.m)?)
+            .param("n", size("n", self.n)?)
+            .param("n4", size("n", self.n.div_ceil(4))?)
+            .param("k", size("k", self.k)?)
+            .param("k4", size("k", self.k.div_ceil(4))?)
+            .param("tiles_m", size("the tiles of m", tiles[0])?)
+            .param("tiles_n", size("the tiles of n", tiles[1])?)
+            .param("c_ld", size("the row stride of C", self.c_ld)?)
+            .groups(self.groups(caps, tiles)?)
+            .work(self.work());
+        if let Some(epilogue) = self.epilogue {
+            dispatch.variant = dispatch.variant.text("epilogue", epilogue.text.clone());
+            dispatch.spans.extend_from_slice(&epilogue.spans);
+            dispatch.params.extend_from_slice(&epilogue.params);
+        }
+        self.batch.params(self.kernel, dispatch)
+    }
+
+    /// Exactly as many groups as tiles, in any three factors: the shader counts them flat.
+    fn groups(&self, caps: &Caps, [tiles_m, tiles_n]: [usize; 2]) -> Result<[u32; 3]> {
+        let limit = caps.limits.groups as usize;
+        let batches = self.batch.count();
+        let flat = tiles_m.saturating_mul(tiles_n).saturating_mul(batches);
+        let fits = [[flat, 1, 1], [tiles_m, tiles_n, batches]]
+            .into_iter()
+            .find(|groups| groups.iter().all(|&g| g <= limit));
+        let fits = fits.filter(|_| u32::try_from(flat).is_ok());
+        let groups = fits.ok_or(Error::TooLarge {
+            kernel: self.kernel,
+            what: "the number of tiles",
+            count: flat as u64,
+            limit: limit as u64,
+        })?;
+        // All are at most `limit`, which is a u32.
+        Ok(groups.map(|g| g as u32))
+    }
+
+    fn work(&self) -> u64 {
+        [self.m, self.n, self.k, self.k_blocks, self.batch.count()]
+            .into_iter()
+            .fold(2, |work: u64, size| work.saturating_mul(size as u64))
+    }
+
+    fn load(
+        &self,
+        caps: &Caps,
+        variant: Variant,
+        of: &Loader<'_>,
+        operand: &'static str,
+    ) -> Result<Variant> {
+        let words = self.arithmetic.elem == "u32";
+        let (parts, alias) = match operand {
+            "A" => (["a_vec", "a_one", "a_vec_half", "a_one_half"], "AStore"),
+            _ => (["b_vec", "b_one", "b_vec_half", "b_one_half"], "BStore"),
+        };
+        let at = usize::from(!of.vec);
+        let variant = variant.part(of.part);
+        match of.view.store {
+            Store::F32 if !words => Ok(variant.part(parts[at]).alias(alias, "f32")),
+            Store::F16 if !words && caps.f16 => Ok(variant.part(parts[at]).alias(alias, "f16")),
+            Store::F16 if !words => Ok(variant.part(parts[2 + at])),
+            Store::Packed8 { .. } if words => Ok(variant.part(parts[at]).alias(alias, "u32")),
+            store => Err(self.storage(operand, store)),
+        }
+    }
+
+    fn store(&self, caps: &Caps, variant: Variant, vec: bool) -> Result<Variant> {
+        let part = if vec { "c_vec" } else { "c_one" };
+        let float = self.arithmetic.value == "f32";
+        match self.c.store {
+            Store::F32 if float => Ok(variant.part(part).alias("Out", "f32")),
+            Store::F16 if float && caps.f16 => Ok(variant.part(part).alias("Out", "f16")),
+            // Two threads would write halves of one word where rows do not begin at words.
+            Store::F16 if float && vec => Ok(variant.part("c_vec_half")),
+            Store::I32 if !float => Ok(variant.part(part).alias("Out", "i32")),
+            store => Err(self.storage("C", store)),
+        }
+    }
+
+    fn storage(&self, operand: &'static str, store: Store) -> Error {
+        Error::Storage {
+            kernel: self.kernel,
+            operand,
+            store,
+        }
+    }
+}

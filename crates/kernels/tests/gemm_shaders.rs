@@ -1,0 +1,70 @@
+//! Every variant of GEMM that the kernels choose, through the assembler and naga.
+
+mod common;
+
+use common::{check, discrete, software};
+use tilewright_device::{Caps, Slot};
+use tilewright_kernels::{Epilogue, Store, View, candidates, gemm_with, matmul, matmul_packed, panel_width};
+use tilewright_kernels::{Gemm, Layout, Operand};
+
+fn all_caps() -> Vec<Caps> {
+    vec![Caps::webgpu_default(), software(4), software(8), software(16), discrete()]
+}
+
+#[test]
+fn every_layout_size_and_storage_validates() {
+    for caps in all_caps() {
+        for (m, n, k) in [(64, 64, 64), (65, 63, 31), (64, 64, 30), (1, 10, 7), (6, 12, 8), (300, 300, 64)] {
+            for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
+                for (sa, sb, sc) in [
+                    (Store::F32, Store::F32, Store::F32),
+                    (Store::F16, Store::F32, Store::F32),
+                    (Store::F32, Store::F16, Store::F16),
+                ] {
+                    if sc == Store::F16 && n % 4 != 0 && !caps.f16 {
+                        continue;
+                    }
+                    let shape = |t, rows, cols| if t { vec![3, cols, rows] } else { vec![3, rows, cols] };
+                    let a = View::new(Slot(0), sa, shape(trans_a, m, k));
+                    let b = View::new(Slot(1), sb, shape(trans_b, k, n));
+                    let c = View::new(Slot(2), sc, vec![3, m, n]);
+                    for dispatch in matmul(&caps, &a, trans_a, &b, trans_b, &c, None).unwrap() {
+                        check(&caps, &dispatch);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_candidate_validates_with_an_epilogue_and_packed_b() {
+    let bias = View::new(Slot(3), Store::F32, vec![300]);
+    let epilogue = Epilogue::bias(&bias);
+    for caps in all_caps() {
+        let width = panel_width(&caps);
+        let k4 = 200usize.next_multiple_of(4);
+        let a = View::new(Slot(0), Store::F32, vec![500, 200]);
+        let b = View::new(Slot(1), Store::F32, vec![300usize.div_ceil(width), k4, width]);
+        let c = View::new(Slot(2), Store::F32, vec![500, 300]);
+        for dispatch in matmul_packed(&caps, &a, false, &b, width, &c, Some(&epilogue)).unwrap() {
+            check(&caps, &dispatch);
+        }
+        let operand = |view, layout, ld| Operand { view, layout, ld, batch: vec![] };
+        let product = Gemm {
+            m: 500,
+            n: 300,
+            k: 200,
+            batch: vec![],
+            a: operand(&a, Layout::Rows, 200),
+            b: operand(&b, Layout::Panels { width }, k4),
+            c: operand(&c, Layout::Rows, 300),
+            epilogue: Some(&epilogue),
+        };
+        for of in candidates(&caps, 500, 300, 200, 1) {
+            for dispatch in gemm_with(&caps, &product, of).unwrap() {
+                check(&caps, &dispatch);
+            }
+        }
+    }
+}
