@@ -14,7 +14,11 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// Merges neighbouring axes that all operands walk with one stride and drops those of extent 1.
-    pub(crate) fn new(kernel: &'static str, sizes: &[usize], strides: [&[usize]; 3]) -> Result<Self> {
+    pub(crate) fn new(
+        kernel: &'static str,
+        sizes: &[usize],
+        strides: [&[usize]; 3],
+    ) -> Result<Self> {
         if strides.iter().any(|s| s.len() != sizes.len()) {
             let got = strides.map(<[usize]>::len);
             return Err(Error::shape(

@@ -146,7 +146,10 @@ fn inside(name: &str, of: &Operand<'_>, rows: usize, cols: usize, last: usize) -
         Layout::Panels { width } => {
             let fits = width > 0 && width % 4 == 0 && of.ld == rows.next_multiple_of(4);
             if !fits {
-                let what = format!("{name} in panels of {width} columns and {} rows for k = {rows}", of.ld);
+                let what = format!(
+                    "{name} in panels of {width} columns and {} rows for k = {rows}",
+                    of.ld
+                );
                 return Err(Error::shape(KERNEL, what));
             }
             (cols.div_ceil(width) * of.ld, width)
@@ -166,6 +169,9 @@ fn inside(name: &str, of: &Operand<'_>, rows: usize, cols: usize, last: usize) -
     if (ld >= width || count <= 1) && end <= elements {
         return Ok(());
     }
-    let what = format!("{name} of {count} x {width} with row stride {ld} does not lie in {}", of.view);
+    let what = format!(
+        "{name} of {count} x {width} with row stride {ld} does not lie in {}",
+        of.view
+    );
     Err(Error::shape(KERNEL, what))
 }

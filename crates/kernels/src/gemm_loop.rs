@@ -127,12 +127,25 @@ impl Loop {
             } => {
                 let jobs = ((bm4 + bn4) * bk4).div_ceil(self.threads());
                 let sizes = [("BM4", bm4), ("BN4", bn4), ("BK4", bk4), ("SIDES", sides)];
-                let threads = [("TM4", tm4), ("TN4", tn4), ("TX", bn4 / tn4), ("TY", bm4 / tm4)];
-                sets("gemm_tile", &[&sizes[..], &threads, &[("JOBS", jobs)]].concat())
+                let threads = [
+                    ("TM4", tm4),
+                    ("TN4", tn4),
+                    ("TX", bn4 / tn4),
+                    ("TY", bm4 / tm4),
+                ];
+                sets(
+                    "gemm_tile",
+                    &[&sizes[..], &threads, &[("JOBS", jobs)]].concat(),
+                )
             }
             Self::Gemv { rows, tx, tk } => sets(
                 "gemv",
-                &[("MR", rows), ("MQ", rows.div_ceil(4)), ("TX", tx), ("TK", tk)],
+                &[
+                    ("MR", rows),
+                    ("MQ", rows.div_ceil(4)),
+                    ("TX", tx),
+                    ("TK", tk),
+                ],
             ),
         }
     }

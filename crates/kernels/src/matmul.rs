@@ -26,7 +26,10 @@ pub fn matmul(
     let (m, k) = if trans_a { (ca, ra) } else { (ra, ca) };
     let (kb, n) = if trans_b { (cb, rb) } else { (rb, cb) };
     if k != kb || rc != m || cc != n {
-        let what = format!("{:?} times {:?} (transposed: {trans_a}, {trans_b}) into {:?}", a.shape, b.shape, c.shape);
+        let what = format!(
+            "{:?} times {:?} (transposed: {trans_a}, {trans_b}) into {:?}",
+            a.shape, b.shape, c.shape
+        );
         return Err(Error::shape(KERNEL, what));
     }
     let layout = |trans| if trans { Layout::Cols } else { Layout::Rows };
@@ -35,8 +38,18 @@ pub fn matmul(
         n,
         k,
         batch: batch.to_vec(),
-        a: operand(a, layout(trans_a), ca, strides("A", batch_a, ra * ca, batch)?),
-        b: operand(b, layout(trans_b), cb, strides("B", batch_b, rb * cb, batch)?),
+        a: operand(
+            a,
+            layout(trans_a),
+            ca,
+            strides("A", batch_a, ra * ca, batch)?,
+        ),
+        b: operand(
+            b,
+            layout(trans_b),
+            cb,
+            strides("B", batch_b, rb * cb, batch)?,
+        ),
         c: operand(c, Layout::Rows, n, strides("C", batch, m * n, batch)?),
         epilogue,
     };
@@ -61,7 +74,10 @@ pub fn matmul_packed(
     let ([rc, n], batch) = split("C", c)?;
     let (m, k) = if trans_a { (ca, ra) } else { (ra, ca) };
     if rc != m {
-        let what = format!("{:?} (transposed: {trans_a}) times packed B into {:?}", a.shape, c.shape);
+        let what = format!(
+            "{:?} (transposed: {trans_a}) times packed B into {:?}",
+            a.shape, c.shape
+        );
         return Err(Error::shape(KERNEL, what));
     }
     let layout = if trans_a { Layout::Cols } else { Layout::Rows };
@@ -71,7 +87,12 @@ pub fn matmul_packed(
         k,
         batch: batch.to_vec(),
         a: operand(a, layout, ca, strides("A", batch_a, ra * ca, batch)?),
-        b: operand(b, Layout::Panels { width }, k.next_multiple_of(4), vec![0; batch.len()]),
+        b: operand(
+            b,
+            Layout::Panels { width },
+            k.next_multiple_of(4),
+            vec![0; batch.len()],
+        ),
         c: operand(c, Layout::Rows, n, strides("C", batch, m * n, batch)?),
         epilogue,
     };
@@ -92,13 +113,21 @@ fn operand(view: &View, layout: Layout, ld: usize, batch: Vec<usize>) -> Operand
 fn split<'a>(name: &str, view: &'a View) -> Result<([usize; 2], &'a [usize])> {
     match view.shape.split_last_chunk() {
         Some((batch, &matrix)) => Ok((matrix, batch)),
-        None => Err(Error::shape(KERNEL, format!("{name} is {:?}, expected rank 2 or more", view.shape))),
+        None => Err(Error::shape(
+            KERNEL,
+            format!("{name} is {:?}, expected rank 2 or more", view.shape),
+        )),
     }
 }
 
 /// Strides of an operand's batches along the axes of the result.
 fn strides(name: &str, own: &[usize], matrix: usize, batch: &[usize]) -> Result<Vec<usize>> {
-    let wrong = || Error::shape(KERNEL, format!("batch axes {own:?} of {name} do not broadcast to {batch:?}"));
+    let wrong = || {
+        Error::shape(
+            KERNEL,
+            format!("batch axes {own:?} of {name} do not broadcast to {batch:?}"),
+        )
+    };
     let missing = batch.len().checked_sub(own.len()).ok_or_else(wrong)?;
     let mut strides = vec![0; batch.len()];
     let mut stride = matrix;

@@ -20,7 +20,10 @@ pub fn panel_width(caps: &Caps) -> usize {
 pub fn pack_b(b: &HostTensor, trans: bool, width: usize) -> Result<HostTensor> {
     let shape = b.shape().to_vec();
     let Some((batch, &[rows, cols])) = shape.split_last_chunk() else {
-        return Err(Error::shape("pack_b", format!("B is {shape:?}, expected rank 2 or more")));
+        return Err(Error::shape(
+            "pack_b",
+            format!("B is {shape:?}, expected rank 2 or more"),
+        ));
     };
     let (k, n) = if trans { (cols, rows) } else { (rows, cols) };
     let (k_stride, n_stride) = if trans { (1, cols) } else { (cols, 1) };
@@ -64,12 +67,18 @@ impl Panels {
         at: impl Fn(usize, usize, usize, usize) -> Option<usize>,
     ) -> Result<HostTensor> {
         if self.width == 0 || self.width % 4 != 0 {
-            return Err(Error::shape("pack_b", format!("panels of {} columns", self.width)));
+            return Err(Error::shape(
+                "pack_b",
+                format!("panels of {} columns", self.width),
+            ));
         }
         match from.dtype() {
             DType::F32 => self.pack_as::<f32>(from, batches, at),
             DType::F16 => self.pack_as::<half::f16>(from, batches, at),
-            dtype => Err(Error::shape("pack_b", format!("B is {dtype}, expected f32 or f16"))),
+            dtype => Err(Error::shape(
+                "pack_b",
+                format!("B is {dtype}, expected f32 or f16"),
+            )),
         }
     }
 
@@ -88,7 +97,8 @@ impl Panels {
             .try_reserve_exact(total)
             .map_err(|_| Error::shape("pack_b", format!("no memory for {total} elements")))?;
         for z in 0..batches {
-            for (panel, row) in (0..panels).flat_map(|panel| (0..rows).map(move |row| (panel, row))) {
+            for (panel, row) in (0..panels).flat_map(|panel| (0..rows).map(move |row| (panel, row)))
+            {
                 let (block, k) = (row / padded, row % padded);
                 packed.extend((panel * width..(panel + 1) * width).map(|n| {
                     let inside = k < self.k && n < self.n;

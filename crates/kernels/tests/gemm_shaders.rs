@@ -4,17 +4,32 @@ mod common;
 
 use common::{check, discrete, software};
 use tilewright_device::{Caps, Slot};
-use tilewright_kernels::{Epilogue, Store, View, candidates, gemm_with, matmul, matmul_packed, panel_width};
+use tilewright_kernels::{
+    Epilogue, Store, View, candidates, gemm_with, matmul, matmul_packed, panel_width,
+};
 use tilewright_kernels::{Gemm, Layout, Operand};
 
 fn all_caps() -> Vec<Caps> {
-    vec![Caps::webgpu_default(), software(4), software(8), software(16), discrete()]
+    vec![
+        Caps::webgpu_default(),
+        software(4),
+        software(8),
+        software(16),
+        discrete(),
+    ]
 }
 
 #[test]
 fn every_layout_size_and_storage_validates() {
     for caps in all_caps() {
-        for (m, n, k) in [(64, 64, 64), (65, 63, 31), (64, 64, 30), (1, 10, 7), (6, 12, 8), (300, 300, 64)] {
+        for (m, n, k) in [
+            (64, 64, 64),
+            (65, 63, 31),
+            (64, 64, 30),
+            (1, 10, 7),
+            (6, 12, 8),
+            (300, 300, 64),
+        ] {
             for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
                 for (sa, sb, sc) in [
                     (Store::F32, Store::F32, Store::F32),
@@ -24,7 +39,13 @@ fn every_layout_size_and_storage_validates() {
                     if sc == Store::F16 && n % 4 != 0 && !caps.f16 {
                         continue;
                     }
-                    let shape = |t, rows, cols| if t { vec![3, cols, rows] } else { vec![3, rows, cols] };
+                    let shape = |t, rows, cols| {
+                        if t {
+                            vec![3, cols, rows]
+                        } else {
+                            vec![3, rows, cols]
+                        }
+                    };
                     let a = View::new(Slot(0), sa, shape(trans_a, m, k));
                     let b = View::new(Slot(1), sb, shape(trans_b, k, n));
                     let c = View::new(Slot(2), sc, vec![3, m, n]);
@@ -45,12 +66,21 @@ fn every_candidate_validates_with_an_epilogue_and_packed_b() {
         let width = panel_width(&caps);
         let k4 = 200usize.next_multiple_of(4);
         let a = View::new(Slot(0), Store::F32, vec![500, 200]);
-        let b = View::new(Slot(1), Store::F32, vec![300usize.div_ceil(width), k4, width]);
+        let b = View::new(
+            Slot(1),
+            Store::F32,
+            vec![300usize.div_ceil(width), k4, width],
+        );
         let c = View::new(Slot(2), Store::F32, vec![500, 300]);
         for dispatch in matmul_packed(&caps, &a, false, &b, width, &c, Some(&epilogue)).unwrap() {
             check(&caps, &dispatch);
         }
-        let operand = |view, layout, ld| Operand { view, layout, ld, batch: vec![] };
+        let operand = |view, layout, ld| Operand {
+            view,
+            layout,
+            ld,
+            batch: vec![],
+        };
         let product = Gemm {
             m: 500,
             n: 300,

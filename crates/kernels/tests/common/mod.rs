@@ -1,5 +1,8 @@
 //! What the host tests share: adapters as plain data and naga's opinion of a dispatch.
-#![allow(dead_code, reason = "each test binary uses its own part of this module")]
+#![allow(
+    dead_code,
+    reason = "each test binary uses its own part of this module"
+)]
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use tilewright_device::{AdapterKind, Caps, Dispatch, assemble};
@@ -29,13 +32,19 @@ pub(crate) fn discrete() -> Caps {
 /// workgroups keep the adapter's limits.
 pub(crate) fn check(caps: &Caps, dispatch: &Dispatch) {
     let source = assemble(&dispatch.variant).unwrap_or_else(|e| panic!("{dispatch}\n{e}"));
-    source.check(dispatch).unwrap_or_else(|e| panic!("{dispatch}\n{e}"));
+    source
+        .check(dispatch)
+        .unwrap_or_else(|e| panic!("{dispatch}\n{e}"));
     // What lies in an arena is bound read_write; the text must hold either way.
     for shared in [0, u32::MAX] {
         let text = source.text(shared);
         let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| {
             let line = e.location(&text).map_or(0, |at| at.line_number);
-            panic!("{dispatch}\n{}: {}", source.place(line), e.emit_to_string(&text))
+            panic!(
+                "{dispatch}\n{}: {}",
+                source.place(line),
+                e.emit_to_string(&text)
+            )
         });
         // unpack2x16float is core WGSL; naga asks for a capability because some old GL lacks it.
         let mut allowed = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
@@ -53,7 +62,10 @@ pub(crate) fn check(caps: &Caps, dispatch: &Dispatch) {
 
 fn limits(caps: &Caps, dispatch: &Dispatch, module: &naga::Module) {
     let [x, y, z] = module.entry_points[0].workgroup_size;
-    assert!(x * y * z <= caps.limits.invocations, "{dispatch}: {x} x {y} x {z} threads");
+    assert!(
+        x * y * z <= caps.limits.invocations,
+        "{dispatch}: {x} x {y} x {z} threads"
+    );
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).unwrap();
     let workgroup = module.global_variables.iter();
@@ -61,9 +73,15 @@ fn limits(caps: &Caps, dispatch: &Dispatch, module: &naga::Module) {
         .filter(|(_, var)| var.space == naga::AddressSpace::WorkGroup)
         .map(|(_, var)| layouter[var.ty].size)
         .sum();
-    assert!(bytes <= caps.limits.workgroup_bytes, "{dispatch}: {bytes} bytes of workgroup memory");
+    assert!(
+        bytes <= caps.limits.workgroup_bytes,
+        "{dispatch}: {bytes} bytes of workgroup memory"
+    );
     let count = dispatch.spans.len() as u32;
-    assert!(count <= caps.limits.storage_buffers, "{dispatch}: {count} storage buffers");
+    assert!(
+        count <= caps.limits.storage_buffers,
+        "{dispatch}: {count} storage buffers"
+    );
     for groups in dispatch.groups {
         assert!(groups <= caps.limits.groups, "{dispatch}");
     }
