@@ -8,11 +8,14 @@ pub mod dim;
 mod error;
 pub mod fact;
 mod graph;
+pub mod host;
 pub mod lower;
+pub mod memory;
 pub mod op;
 pub mod ops;
 pub mod passes;
 pub mod samples;
+pub mod stage;
 
 pub use attrs::{Attr, Attrs};
 pub use dim::{Bindings, Dim, Symbol};

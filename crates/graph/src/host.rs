@@ -1,0 +1,85 @@
+//! The host executor: a graph run by the references of its operators. Always there, slow, and the oracle of the tests.
+
+use crate::{Error, Graph, Op, Result, Value};
+use std::collections::HashMap;
+use tilewright_tensor::HostTensor;
+
+/// The outputs of `graph` for `inputs` (in the order of [`Graph::inputs`]), computed on the host.
+pub fn run(graph: &Graph, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+    if inputs.len() != graph.inputs().len() {
+        let what = format!(
+            "{} inputs given, {} expected",
+            inputs.len(),
+            graph.inputs().len()
+        );
+        return Err(Error::Graph(what));
+    }
+    let mut values: HashMap<Value, HostTensor> = HashMap::new();
+    for ((_, v), t) in graph.inputs().iter().zip(inputs) {
+        values.insert(*v, t.clone());
+    }
+    let (live, mut uses) = (graph.live(), uses(graph));
+    for (i, node) in graph.nodes().iter().enumerate() {
+        if !live[i] || matches!(node.op, Op::Input(_)) {
+            continue;
+        }
+        let outputs = {
+            let args: Vec<Option<&HostTensor>> = (node.inputs.iter())
+                .map(|v| {
+                    v.map(|v| {
+                        values
+                            .get(&v)
+                            .ok_or_else(|| Error::Graph(format!("{v} has no value")))
+                    })
+                    .transpose()
+                })
+                .collect::<Result<_>>()?;
+            node.op
+                .reference(&args)
+                .map_err(|e| e.at(&node.name, node.op.name()))?
+        };
+        for v in node.inputs.iter().flatten() {
+            release(&mut values, &mut uses, *v);
+        }
+        for (output, t) in outputs.into_iter().enumerate() {
+            let v = Value {
+                node: i as u32,
+                output: output as u32,
+            };
+            if uses.contains_key(&v) {
+                values.insert(v, t);
+            }
+        }
+    }
+    let find = |(name, v): &(_, Value)| {
+        values
+            .get(v)
+            .cloned()
+            .ok_or_else(|| Error::Graph(format!("output `{name}` was not computed")))
+    };
+    graph.outputs().iter().map(find).collect()
+}
+
+/// How often each value is still read; outputs of the graph are never released.
+fn uses(graph: &Graph) -> HashMap<Value, usize> {
+    let mut uses = HashMap::new();
+    let live = graph.live();
+    for (_, node) in graph.nodes().iter().enumerate().filter(|(i, _)| live[*i]) {
+        for v in node.inputs.iter().flatten() {
+            *uses.entry(*v).or_insert(0) += 1;
+        }
+    }
+    for (_, v) in graph.outputs() {
+        *uses.entry(*v).or_insert(0) += 1;
+    }
+    uses
+}
+
+fn release(values: &mut HashMap<Value, HostTensor>, uses: &mut HashMap<Value, usize>, v: Value) {
+    if let Some(n) = uses.get_mut(&v) {
+        *n -= 1;
+        if *n == 0 {
+            values.remove(&v);
+        }
+    }
+}
