@@ -141,6 +141,23 @@ impl Fact {
     }
 
     /// The same fact with symbols replaced by their values.
+    pub fn at(&self, bindings: &Bindings) -> Result<Fact> {
+        let shape = self.bind(bindings)?;
+        let known = match &self.known {
+            Some(Known::Dims(d)) => {
+                let dims = d.iter().map(|d| d.bind(bindings)).collect();
+                return Ok(Fact::of_dims(self.dtype, &shape, dims));
+            }
+            known => known.clone(),
+        };
+        Ok(Fact {
+            known,
+            range: self.range,
+            ..Fact::sized(self.dtype, &shape)
+        })
+    }
+
+    /// The sizes with symbols replaced by their values.
     pub fn bind(&self, bindings: &Bindings) -> Result<Vec<usize>> {
         self.shape
             .iter()

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod op;
 pub mod ops;
 pub mod passes;
+pub mod plan;
 pub mod samples;
 pub mod stage;
 

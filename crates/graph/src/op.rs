@@ -168,7 +168,8 @@ macro_rules! ops {
                 match self { $(Op::$ty(op) => op.name(),)* Op::Custom(op) => op.name() }
             }
 
-            fn static_name(&self) -> &'static str {
+            /// Its name; `Custom` for one from outside.
+            pub(crate) fn static_name(&self) -> &'static str {
                 match self { $(Op::$ty(op) => op.name(),)* Op::Custom(_) => "Custom" }
             }
 

@@ -81,9 +81,8 @@ fn placed(graph: &Graph, index: usize, caps: &Caps) -> Place {
         .map(|v| v.and_then(|v| graph.fact(v)))
         .collect();
     let outputs: Vec<Fact> = node.outputs.iter().flatten().cloned().collect();
-    // The name only serves errors, which placing does not make.
     node.op.place(&Placing {
-        inputs: Inputs::new("place", &inputs),
+        inputs: Inputs::new(node.op.static_name(), &inputs),
         outputs: &outputs,
         caps,
     })
