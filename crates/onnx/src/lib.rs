@@ -1,1 +1,32 @@
-//! tilewright-onnx
+//! ONNX models in and out: protobuf messages, tensors, attributes, and where weights outside the model file come from.
+//!
+//! - [`proto`]: the messages as the specification defines them.
+//! - [`decode_model`], [`Imports`], [`Functions`]: a model and what its nodes refer to.
+//! - [`read_tensor`], [`write_tensor`], [`load_tensor`], [`save_tensor`]: tensors.
+//! - [`read_value_info`], [`read_attribute`]: types and attributes.
+//! - [`ExternalData`]: where the bytes of large tensors lie; [`ModelDir`] reads them from the model's folder.
+//!
+//! Section names in comments are those of the ONNX repository's `docs/IR.md` and `onnx/onnx.proto`.
+
+#![forbid(unsafe_code)]
+
+mod attribute;
+mod error;
+mod external;
+mod model;
+#[expect(
+    missing_docs,
+    reason = "generated; the meaning of every field is told in onnx.proto"
+)]
+pub mod proto;
+mod sparse;
+mod tensor;
+mod value;
+
+pub use attribute::{read_attribute, write_attribute};
+pub use error::{Error, Result};
+pub use external::{ExternalData, ModelDir, NoExternalData};
+pub use model::{Functions, Imports, decode_model, node_label, normal_domain};
+pub use sparse::read_sparse_tensor;
+pub use tensor::{load_tensor, read_tensor, save_tensor, write_tensor};
+pub use value::{Size, ValueInfo, read_value_info};
