@@ -213,24 +213,13 @@ impl Dim {
                 other.clone()
             };
         }
-        // A size that is certainly >= 1 settles comparisons with small constants.
-        if let (true, Some(c)) = (self.at_least_one(), other.known())
-            && c <= 1
-        {
-            return if f(2, 1) == 2 {
-                self.clone()
-            } else {
-                other.clone()
-            };
+        // A difference that cannot be negative settles the comparison.
+        let one = Dim::from(1i64);
+        if (difference.clone() + one.clone()).at_least_one() {
+            return if f(1, 0) == 1 { self } else { other }.clone();
         }
-        if let (true, Some(c)) = (other.at_least_one(), self.known())
-            && c <= 1
-        {
-            return if f(2, 1) == 2 {
-                other.clone()
-            } else {
-                self.clone()
-            };
+        if (one - difference).at_least_one() {
+            return if f(1, 0) == 1 { other } else { self }.clone();
         }
         let (a, b) = if self <= other {
             (self, other)

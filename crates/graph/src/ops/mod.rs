@@ -7,11 +7,24 @@ use crate::{Attrs, Error, Fact, Result};
 use std::sync::Arc;
 use tilewright_tensor::HostTensor;
 
+mod concat;
+mod gather;
+mod moving;
 mod reshape;
+mod shape;
+mod slice;
 mod source;
+mod squeeze;
+mod transpose;
 
+pub use concat::Concat;
+pub use gather::Gather;
 pub use reshape::{Flatten, Identity, Reshape};
+pub use shape::{Shape, Size};
+pub use slice::{Cut, Slice};
 pub use source::{Constant, Input};
+pub use squeeze::{Squeeze, Unsqueeze};
+pub use transpose::Transpose;
 
 ops! {
     source::Input,
@@ -19,4 +32,12 @@ ops! {
     reshape::Reshape,
     reshape::Flatten,
     reshape::Identity,
+    concat::Concat,
+    gather::Gather,
+    shape::Shape,
+    shape::Size,
+    slice::Slice,
+    squeeze::Squeeze,
+    squeeze::Unsqueeze,
+    transpose::Transpose,
 }
