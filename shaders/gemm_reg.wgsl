@@ -2,7 +2,7 @@
 //! One subgroup is a workgroup. A lane owns 4 columns and all R rows; A reaches the other lanes by broadcast.
 //! Loads there cost the same from workgroup and from storage memory, so only reuse in registers helps.
 //! Set:   LANES (the subgroup size)  RQ (row quads a lane loads)  R = 4 * LANES * RQ  ROLL_STORE  Acc
-//! Slots: k_blocks ONE_BLOCK  AStart a_start a_quad load_a44  b_quad load_b44  mac  store4
+//! Slots: k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44  b_quad load_b44  mac  store4
 //#use gemm_grid
 //#use block44
 //#use gemm_store
@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     //#repeat i RQ
     let start$i = a_start(m4 + $iu * LANES + lane, at.z);
     //#end
-    let blocks = k_blocks(4u * m4, 4u * at.y * LANES);
+    let blocks = k_blocks(4u * m4, 4u * at.y * LANES, at.z);
     let steps = p.k4;
     for (var block = blocks.x; block < blocks.y; block++) {
         //#repeat i RQ

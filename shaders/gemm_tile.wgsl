@@ -2,7 +2,7 @@
 //! 4 * BM4 x 4 * BN4 a workgroup, 4 * BK4 along k at a time; a thread owns TM4 x TN4 blocks of 4 x 4, TY and TX blocks apart.
 //! Set:   BM4 BN4 BK4 (powers of 2)  TM4 TN4  TX = BN4 / TN4  TY = BM4 / TM4 (both at least 2 * BK4)  SIDES (2: double-buffered)
 //!        JOBS = (BM4 + BN4) * BK4 / (TX * TY), rounded up  Acc
-//! Slots: k_blocks ONE_BLOCK  AStart a_start a_quad load_a44 A_ALONG_K  b_quad load_b44 B_ALONG_K  mac  store4
+//! Slots: k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44 A_ALONG_K  b_quad load_b44 B_ALONG_K  mac  store4
 //#use gemm_grid
 //#use block44
 //#use gemm_store
@@ -26,10 +26,10 @@ fn job_of(number: u32) -> Job {
     return Job(is_a, !is_a && number < ALL_JOBS, select(i % width, i / BK4, along_k), select(i / width, i % BK4, along_k));
 }
 
-fn fetch(job: Job, quad: vec4<u32>, k4: u32) -> Block44 {
+fn fetch(job: Job, a: AQuad, b: vec4<u32>, k4: u32) -> Block44 {
     var block: Block44;
     if k4 + job.k4 < p.k4 {
-        if job.is_a { block = load_a44(quad, k4 + job.k4); } else if job.is_b { block = load_b44(quad, k4 + job.k4); }
+        if job.is_a { block = load_a44(a, k4 + job.k4); } else if job.is_b { block = load_b44(b, k4 + job.k4); }
     }
     return block;
 }
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let n4 = tile.y * BN4;
     let tx = thread % TX;
     let ty = thread / TX;
-    let blocks = k_blocks(4u * m4, 4u * n4);
+    let blocks = k_blocks(4u * m4, 4u * n4, tile.z);
     var acc: array<vec4<Acc>, 4u * TM4 * TN4>;
     var block = blocks.x;   // the chunk that the registers hold
     var k4 = 0u;
@@ -63,14 +63,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     //#repeat j JOBS
     let job$j = job_of(thread + $ju * THREADS);
     var start$j: AStart;
-    var quad$j: vec4<u32>;
+    var from_a$j: AQuad;
+    var from_b$j: vec4<u32>;
     if job$j.is_a {
         start$j = a_start(m4 + job$j.at, tile.z);
-        quad$j = a_quad(start$j, block);
+        from_a$j = a_quad(start$j, block);
     } else {
-        quad$j = b_quad(n4 + job$j.at, block, tile.z);
+        from_b$j = b_quad(n4 + job$j.at, block, tile.z);
     }
-    var held$j = fetch(job$j, quad$j, 0u);
+    var held$j = fetch(job$j, from_a$j, from_b$j, 0u);
     //#end
     while block < blocks.y {
         //#repeat j JOBS
@@ -83,14 +84,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
             block++;
             if !ONE_BLOCK {
                 //#repeat j JOBS
-                if job$j.is_a { quad$j = a_quad(start$j, block); } else { quad$j = b_quad(n4 + job$j.at, block, tile.z); }
+                if job$j.is_a { from_a$j = a_quad(start$j, block); } else { from_b$j = b_quad(n4 + job$j.at, block, tile.z); }
                 //#end
             }
         }
         // The next chunk is on its way while this one is used.
         if block < blocks.y {
             //#repeat j JOBS
-            held$j = fetch(job$j, quad$j, k4);
+            held$j = fetch(job$j, from_a$j, from_b$j, k4);
             //#end
         }
         for (var q = 0u; q < BK4; q++) {

@@ -3,9 +3,10 @@
 //#use block44
 //#use gemm_grid
 //#param b_ld: u32
+//#param b_step: u32
 const B_ALONG_K = true;
 fn b_quad(n4: u32, block: u32, z: u32) -> vec4<u32> {
-    return b_base(z) + four_inside(n4, p.n) * p.b_ld + b_block(block) * p.k;
+    return b_base(z) + four_inside(n4, p.n) * p.b_ld + b_block(block, z) * p.b_step;
 }
 fn b_at(at: vec4<u32>, k: u32) -> vec4<Elem> {
     let i = at + min(k, p.k - 1u);

@@ -8,7 +8,7 @@
 const B_ALONG_K = false;
 fn b_quad(n4: u32, block: u32, z: u32) -> vec4<u32> {
     let n = min(n4, p.n4 - 1u);
-    return vec4<u32>(b_base(z) / 4u + (n / PANEL * p.b_ld + b_block(block) * 4u * p.k4) * PANEL + n % PANEL);
+    return vec4<u32>(b_base(z) / 4u + (n / PANEL * p.b_ld + b_block(block, z) * 4u * p.k4) * PANEL + n % PANEL);
 }
 fn load_b44(quad: vec4<u32>, k4: u32) -> Block44 {
     let at = quad.x + 4u * k4 * PANEL;

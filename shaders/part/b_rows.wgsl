@@ -4,10 +4,11 @@
 //#use block44
 //#use gemm_grid
 //#param b_ld: u32
+//#param b_step: u32
 /// Neighbouring threads of a workgroup read along n.
 const B_ALONG_K = false;
 fn b_quad(n4: u32, block: u32, z: u32) -> vec4<u32> {
-    return vec4<u32>(b_base(z) / 4u + b_block(block) * p.k * (p.b_ld / 4u) + min(n4, p.n4 - 1u));
+    return vec4<u32>(b_base(z) / 4u + b_block(block, z) * p.b_step / 4u + min(n4, p.n4 - 1u));
 }
 fn b_at(at: u32, k: u32) -> vec4<Elem> {
     let row = select(k, min(k, p.k - 1u), K_TAIL);

@@ -1,8 +1,6 @@
 //! Sizes of a product and the tile of a workgroup. Sizes are uniforms: one program serves every size.
 //#use grid
-//#param m: u32
-//#param n: u32
-//#param n4: u32
+//#use c_size
 //#param k: u32
 //#param k4: u32
 //#param tiles_m: u32
@@ -11,8 +9,7 @@
 /// Tiles along m that share a pass over B: large enough to reuse B from cache, small enough to keep their A there.
 const BAND = 8u;
 
-/// The tile's row, column and batch. `m`, `n` and `k` count one batch; `k` counts one k block; `n4` and `k4` are
-/// their quarters rounded up. The host dispatches exactly tiles_m * tiles_n * batches groups.
+/// The tile's row, column and batch. `k` counts one k block, `k4` is its quarter rounded up. The host dispatches exactly tiles_m * tiles_n * batches groups.
 fn gemm_tile(group: vec3<u32>, count: vec3<u32>) -> vec3<u32> {
     let flat = flat_group(group, count);
     let tiles = p.tiles_m * p.tiles_n;

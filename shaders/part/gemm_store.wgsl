@@ -1,18 +1,22 @@
 //! Four columns of a row of C: accumulator -> finish -> epilogue -> memory.
 //! Set:   Acc (f32, i32)  Value (f32, i32)
-//! Slots: c_base  finish  epilogue  c_put
-//#use gemm_grid
+//! Slots: c_base  c_row c_col  c_put  finish  epilogue (the last two have defaults)
+//#use c_size
 //#use finish
 //#use epilogue
 //#param c_ld: u32
 
-/// Where four consecutive columns of C lie: the first of them is column `n` of row `row` of batch `z`, and element `at`
-/// of C. Where n is not a multiple of 4, the last of them may lie past the end of the row: they are not stored.
+/// The `c_row` of a row that is not stored.
+const NOWHERE = 0xffffffffu;
+
+/// Where four consecutive columns of C lie: the first of them is column `n` (over all groups) of row `row` of batch `z`,
+/// and element `at` of C. The last of them may lie past the end of the row: `c_put` stores those that are `left`.
 struct Place { row: u32, n: u32, z: u32, at: u32 }
 
 fn store4(row: u32, n4: u32, z: u32, acc: vec4<Acc>) {
-    if row < p.m && n4 < p.n4 {
-        let place = Place(row, 4u * n4, z, c_base(z) + row * p.c_ld + 4u * n4);
-        c_put(place, epilogue(finish(acc, place), place));
+    let to = c_row(row, z);
+    if row < p.m && n4 < p.n4 && to != NOWHERE {
+        let place = Place(to, c_col(z) + 4u * n4, z, c_base(z) + to * p.c_ld + 4u * n4);
+        c_put(place, p.n - 4u * n4, epilogue(finish(acc, place), place));
     }
 }

@@ -15,10 +15,13 @@ use crate::View;
 /// ```
 ///
 /// where `Value` is f32 (i32 for integer results) and `place` says which four consecutive columns of one row of C these
-/// are: `place.n` is the column of the first, `place.at` its element offset in C. (`place.row` and `place.z` count rows and
-/// batches as the kernel walks them, which may be merged.) Where n is not a multiple of 4 the last of the four may lie past
-/// the end of the row; they are not stored, but must not be indexed out of the operands' buffers on purpose. The
-/// operand bindings are rounded up to 16 bytes, so an `array<vec4<f32>>` over n columns may be read at `place.n / 4u`.
+/// are: `place.n` is the column of the first (the output channel of a convolution, over all groups), `place.at` its element
+/// offset in C. (`place.row` and `place.z` count rows and batches as the kernel walks them, which may be merged.)
+///
+/// `place.n` is a multiple of 4 except in convolutions with groups of a number of output channels that is not. `place.at`
+/// is one where the rows of C are. Where n is not a multiple of 4, the last of the four may lie past the end of the row: they
+/// are not stored, and what is loaded for them must be clamped into its operand. Bindings are rounded up to 16 bytes, so
+/// an `array<vec4<f32>>` over n columns may be read at `place.n / 4u`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Epilogue {
     /// The WGSL text: `epilogue`, what it calls, its `@binding` and `//#param` lines.
@@ -53,7 +56,8 @@ impl Epilogue {
         self
     }
 
-    /// Adds an f32 vector of one value a column, of any number of columns.
+    /// Adds an f32 vector of one value a column, of any number of columns; not for groups of a number of output channels that
+    /// is not a multiple of 4.
     #[must_use]
     pub fn bias(bias: &View) -> Self {
         Self::new(

@@ -115,6 +115,7 @@ pub fn gemm_with<'a>(caps: &Caps, product: &Gemm<'a>, of: Loop) -> Result<Vec<Di
         k,
         k_blocks: 1,
         k_part: "k_whole",
+        c_part: "c_rows",
         batch,
         arithmetic: FLOAT,
         a: loader(&product.a, a_part, a_vec),
@@ -126,7 +127,11 @@ pub fn gemm_with<'a>(caps: &Caps, product: &Gemm<'a>, of: Loop) -> Result<Vec<Di
     let mut dispatch = lowered
         .dispatch(caps, of)?
         .param("a_ld", index(KERNEL, "the row stride of A", product.a.ld)?)
+        .param("a_step", 0u32)
         .param("b_ld", index(KERNEL, "the row stride of B", product.b.ld)?);
+    if !matches!(product.b.layout, Layout::Panels { .. }) {
+        dispatch = dispatch.param("b_step", 0u32);
+    }
     if a_part == "a_cols" || b_part == "b_rows" {
         dispatch.variant = dispatch.variant.set("K_TAIL", k_tail);
     }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod conv;
 mod epilogue;
 mod error;
 mod gemm;
@@ -16,6 +17,7 @@ mod pack;
 mod product;
 mod view;
 
+pub use conv::{ConvShape, Filter, conv, conv_with, pack_filter};
 pub use epilogue::Epilogue;
 pub use error::{Error, Result};
 pub use gemm::{Gemm, Layout, Operand, gemm, gemm_with};

@@ -42,8 +42,9 @@ pub(crate) struct Product<'a> {
     pub(crate) k: usize,
     /// Blocks along k that are multiplied for a tile, for the estimate of the work.
     pub(crate) k_blocks: usize,
-    /// The part that walks them.
+    /// The part that walks them, and the one that says where rows and columns of the product lie in C.
     pub(crate) k_part: &'static str,
+    pub(crate) c_part: &'static str,
     pub(crate) batch: Batch,
     pub(crate) arithmetic: Arithmetic,
     pub(crate) a: Loader<'a>,
@@ -61,7 +62,8 @@ impl Product<'_> {
         let c_vec = self.n % 4 == 0 && self.c_ld % 4 == 0 && self.batch.is_vec(2);
         let rolled = self.epilogue.is_some() || !c_vec;
         let mut variant = self.batch.variant(of.variant(rolled));
-        variant = variant.part(self.k_part).part(self.arithmetic.part);
+        variant = variant.part(self.k_part).part(self.c_part);
+        variant = variant.part(self.arithmetic.part);
         variant = self.load(caps, variant, &self.a, "A")?;
         variant = self.load(caps, variant, &self.b, "B")?;
         variant = self.store(caps, variant, c_vec)?;
