@@ -64,11 +64,18 @@ impl ConvShape {
         out_channels: usize,
     ) -> Result<Self> {
         let wrong = |what: &str| {
-            let all = format!("X {x:?}, kernel {kernel:?}, strides {strides:?}, dilations {dilations:?}, pads {pads:?}");
+            let all = format!(
+                "X {x:?}, kernel {kernel:?}, strides {strides:?}, dilations {dilations:?}, pads {pads:?}"
+            );
             Error::shape(KERNEL, format!("{what}: {all}"))
         };
         let rank = kernel.len();
-        let ranks = [x.len().wrapping_sub(2), strides.len(), dilations.len(), pads.len() / 2];
+        let ranks = [
+            x.len().wrapping_sub(2),
+            strides.len(),
+            dilations.len(),
+            pads.len() / 2,
+        ];
         if !(1..=3).contains(&rank) || ranks != [rank; 4] {
             return Err(wrong("ranks differ or are not 1 to 3"));
         }
@@ -108,7 +115,10 @@ impl ConvShape {
             || self.out_channels % self.groups != 0
             || positive.iter().flatten().any(|&n| n == 0)
         {
-            return Err(Error::shape(kernel, format!("a zero extent or {} groups in {self:?}", self.groups)));
+            return Err(Error::shape(
+                kernel,
+                format!("a zero extent or {} groups in {self:?}", self.groups),
+            ));
         }
         Ok(())
     }
@@ -139,7 +149,10 @@ impl ConvShape {
 
     /// Whether every pixel of Y sees exactly one of X, in order: the convolution is a product of matrices.
     pub(crate) fn is_pointwise(&self) -> bool {
-        self.kernel == [1; 3] && self.stride == [1; 3] && self.pad == [0; 3] && self.output == self.input
+        self.kernel == [1; 3]
+            && self.stride == [1; 3]
+            && self.pad == [0; 3]
+            && self.output == self.input
     }
 
     /// Whether k blocks are kernel rows instead of kernel positions: channels are few or no multiple of 4, and a kernel
@@ -171,7 +184,10 @@ pub fn pack_filter(caps: &Caps, shape: &ConvShape, w: &HostTensor) -> Result<Hos
     let mut expected = vec![shape.out_channels, ic];
     expected.extend(&shape.kernel[3 - shape.rank..]);
     if w.shape()[..] != expected[..] {
-        return Err(Error::shape("pack_filter", format!("expected {expected:?}, got {}", w.shape())));
+        return Err(Error::shape(
+            "pack_filter",
+            format!("expected {expected:?}, got {}", w.shape()),
+        ));
     }
     let [blocks, k] = shape.blocks();
     let panels = Panels {
@@ -206,7 +222,13 @@ pub fn conv(
 ) -> Result<Vec<Dispatch>> {
     shape.check(KERNEL)?;
     let [blocks, k] = shape.blocks();
-    let loops = candidates(caps, shape.pixels(), shape.group_out(), blocks * k, shape.groups);
+    let loops = candidates(
+        caps,
+        shape.pixels(),
+        shape.group_out(),
+        blocks * k,
+        shape.groups,
+    );
     match loops.first() {
         Some(&first) => conv_with(caps, shape, x, filter, y, epilogue, first),
         None => Err(Error::shape(KERNEL, "the adapter's limits fit no variant")),
@@ -227,7 +249,11 @@ pub fn conv_with(
     of: Loop,
 ) -> Result<Vec<Dispatch>> {
     shape.check(KERNEL)?;
-    holds("X", x, shape.images * shape.input.iter().product::<usize>() * shape.in_channels)?;
+    holds(
+        "X",
+        x,
+        shape.images * shape.input.iter().product::<usize>() * shape.in_channels,
+    )?;
     holds("Y", y, shape.pixels() * shape.out_channels)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
@@ -252,7 +278,11 @@ pub fn conv_with(
         n: oc,
         k,
         k_blocks: blocks,
-        k_part: if shape.is_pointwise() { "k_whole" } else { "k_taps" },
+        k_part: if shape.is_pointwise() {
+            "k_whole"
+        } else {
+            "k_taps"
+        },
         c_part: "c_groups",
         batch: Batch::new(KERNEL, &[shape.groups], strides)?,
         arithmetic: FLOAT,
@@ -273,7 +303,10 @@ pub fn conv_with(
     if shape.is_pointwise() {
         dispatch = dispatch.param("a_step", 0u32);
     } else {
-        dispatch.variant = dispatch.variant.part("a_zero").set("RANK", shape.rank as u32);
+        dispatch.variant = dispatch
+            .variant
+            .part("a_zero")
+            .set("RANK", shape.rank as u32);
         dispatch = window(shape, dispatch)?.param("taps", index(KERNEL, "taps", blocks)?);
     }
     Ok(vec![dispatch])
@@ -301,7 +334,15 @@ impl<'a> Weights<'a> {
             Filter::Ohwi(view) => {
                 let vec = k % 4 == 0;
                 let part = if vec { "b_cols" } else { "b_cols_any" };
-                (view, part, vec, None, blocks * k, k, shape.group_out() * blocks * k)
+                (
+                    view,
+                    part,
+                    vec,
+                    None,
+                    blocks * k,
+                    k,
+                    shape.group_out() * blocks * k,
+                )
             }
         };
         holds("the filter", view, shape.groups * group)?;
@@ -346,7 +387,10 @@ pub(crate) fn holds(name: &str, view: &View, elements: usize) -> Result<()> {
     if view.elements() == elements {
         return Ok(());
     }
-    Err(Error::shape(KERNEL, format!("{name} is {view}, expected {elements} elements")))
+    Err(Error::shape(
+        KERNEL,
+        format!("{name} is {view}, expected {elements} elements"),
+    ))
 }
 
 /// (depth, height, width) from the extents of a lower rank.
