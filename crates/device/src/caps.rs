@@ -153,10 +153,7 @@ mod tests {
     fn the_default_limits_are_those_of_the_api() {
         let ours = Limits::webgpu_default();
         let api = wgpu::Limits::default();
-        assert_eq!(
-            ours.binding_bytes,
-            u64::from(api.max_storage_buffer_binding_size)
-        );
+        assert_eq!(ours.binding_bytes, api.max_storage_buffer_binding_size);
         assert_eq!(ours.buffer_bytes, api.max_buffer_size);
         assert_eq!(
             ours.storage_buffers,

@@ -5,16 +5,34 @@
 
 pub use wgpu;
 
+mod adapter;
 mod assemble;
+mod binder;
+mod buffer;
 mod caps;
 mod dispatch;
 mod error;
+mod gpu;
+mod health;
+mod platform;
+mod profiler;
+mod program;
+mod recorder;
+mod replay;
 mod source;
+mod transfer;
 mod variant;
 
+pub use adapter::{AdapterChoice, AdapterInfo, GpuOptions};
 pub use assemble::assemble;
+pub use buffer::{Buffer, BufferUse, MemoryStats};
 pub use caps::{AdapterKind, Backend, Caps, Limits};
 pub use dispatch::{Dispatch, Param, Slot, Span, fold_groups};
 pub use error::{Error, Result};
+pub use gpu::Gpu;
+pub use profiler::{Profiler, Timing};
+pub use program::{Program, ProgramKey};
+pub use recorder::{Budget, CancelToken, Recorder, SubmitOptions};
+pub use replay::{BoundDispatch, Replay};
 pub use source::{BindingInfo, ParamInfo, ParamType, Source};
 pub use variant::{Set, Variant};

@@ -32,6 +32,8 @@ pub struct Variant {
     pub text: Vec<(String, Arc<str>)>,
     /// WGSL extensions, sorted; `f16` is added by the assembler where an alias says so.
     pub enables: Vec<&'static str>,
+    /// Runtime checks stay on even where the device trusts its shaders: for text that users write.
+    pub checked: bool,
 }
 
 impl Variant {
@@ -44,6 +46,7 @@ impl Variant {
             sets: Vec::new(),
             text: Vec::new(),
             enables: Vec::new(),
+            checked: false,
         }
     }
 
@@ -86,6 +89,13 @@ impl Variant {
         if let Err(at) = self.enables.binary_search(&extension) {
             self.enables.insert(at, extension);
         }
+        self
+    }
+
+    /// Keeps runtime checks on even where the device trusts its shaders.
+    #[must_use]
+    pub fn checked(mut self) -> Self {
+        self.checked = true;
         self
     }
 
@@ -172,6 +182,9 @@ impl fmt::Display for Variant {
         }
         for extension in &self.enables {
             write!(f, " +{extension}")?;
+        }
+        if self.checked {
+            f.write_str(" checked")?;
         }
         for (name, text) in &self.text {
             write!(f, " {name}#{:016x}", fnv1a(text.as_bytes()))?;

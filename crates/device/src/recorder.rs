@@ -1,0 +1,290 @@
+//! Recording replays and copies, and submitting them.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::{AdapterKind, Buffer, Error, Gpu, Replay, Result};
+
+/// How much work one submission may hold. Drivers kill those that run for seconds, and a screen that
+/// the GPU also draws waits for one to end.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
+pub enum Budget {
+    /// 250 ms of estimated or measured work; everything in one on software adapters, which nothing kills.
+    #[default]
+    Auto,
+    /// Everything in one submission.
+    Unlimited,
+    /// So much estimated or measured work; at least one dispatch.
+    Time(Duration),
+}
+
+/// Stops a submission between its parts, from any thread. A clone is the same token.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+/// How to submit.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct SubmitOptions {
+    /// Where to split.
+    pub budget: Budget,
+    /// Looked at before each part is submitted.
+    pub cancel: Option<CancelToken>,
+}
+
+/// Collects replays and copies, then submits them: one pass and one submission unless a budget or a copy splits them.
+#[must_use = "nothing runs before it is submitted"]
+pub struct Recorder<'a> {
+    gpu: &'a Gpu,
+    pieces: Vec<Piece<'a>>,
+    over: Option<&'a mut wgpu::CommandEncoder>,
+    error: Option<Error>,
+}
+
+enum Piece<'a> {
+    Run(&'a Replay, Range<usize>),
+    Copy {
+        from: (&'a Buffer, u64),
+        to: (&'a Buffer, u64),
+        bytes: u64,
+    },
+}
+
+impl CancelToken {
+    /// A token that is not cancelled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cancels whatever looks at it.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl SubmitOptions {
+    /// Automatic budget, no token.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets where to split.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Sets the token that is looked at.
+    #[must_use]
+    pub fn cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = Some(token);
+        self
+    }
+}
+
+impl<'a> Recorder<'a> {
+    /// Records into submissions of its own.
+    pub fn new(gpu: &'a Gpu) -> Self {
+        Self {
+            gpu,
+            pieces: Vec::new(),
+            over: None,
+            error: None,
+        }
+    }
+
+    /// Records into a caller's encoder of the same device. [`Recorder::submit`] then encodes everything
+    /// in one part; the caller submits.
+    pub fn over(gpu: &'a Gpu, encoder: &'a mut wgpu::CommandEncoder) -> Self {
+        Self {
+            gpu,
+            pieces: Vec::new(),
+            over: Some(encoder),
+            error: None,
+        }
+    }
+
+    /// Adds the dispatches of a replay.
+    pub fn run(mut self, replay: &'a Replay) -> Self {
+        self.pieces.push(Piece::Run(replay, 0..replay.len()));
+        self
+    }
+
+    /// Adds a copy of `bytes` bytes; offsets and bytes are multiples of 4, and the buffers differ.
+    /// An error is told by [`Recorder::submit`].
+    pub fn copy(
+        mut self,
+        from: &'a Buffer,
+        from_offset: u64,
+        to: &'a Buffer,
+        to_offset: u64,
+        bytes: u64,
+    ) -> Self {
+        let checked = check_copy(self.gpu, from, from_offset, bytes)
+            .and_then(|()| check_copy(self.gpu, to, to_offset, bytes));
+        let checked = match checked {
+            Ok(()) if from == to => {
+                Err(from.range("copy", from_offset, bytes, "to the same buffer"))
+            }
+            other => other,
+        };
+        match checked {
+            Ok(()) if bytes > 0 => {
+                let (from, to) = ((from, from_offset), (to, to_offset));
+                self.pieces.push(Piece::Copy { from, to, bytes });
+            }
+            Ok(()) => {}
+            Err(error) => self.error = self.error.or(Some(error)),
+        }
+        self
+    }
+
+    /// Submits everything at once and waits for nothing: see [`Gpu::done`] and [`Gpu::read`].
+    ///
+    /// # Errors
+    /// An error of a copy, [`Error::Cancelled`] (parts before stay submitted), the sticky error.
+    pub fn submit(mut self, options: SubmitOptions) -> Result<()> {
+        self.begin()?;
+        if let Some(encoder) = self.over.take() {
+            return self.gpu.doing("record", || encode(encoder, &self.pieces));
+        }
+        for part in self.split(options.budget) {
+            self.submit_part(&part, options.cancel.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Submits part after part, with at most two under way, so that a cancelled token stops what is
+    /// not yet submitted. Done when all but the last part are done; dropping the future stops it too.
+    ///
+    /// # Errors
+    /// As [`Recorder::submit`].
+    pub async fn submit_paced(mut self, options: SubmitOptions) -> Result<()> {
+        self.begin()?;
+        if let Some(encoder) = self.over.take() {
+            return self.gpu.doing("record", || encode(encoder, &self.pieces));
+        }
+        let mut before = None;
+        for part in self.split(options.budget) {
+            let submission = self.submit_part(&part, options.cancel.as_ref())?;
+            if let Some(done) = before.replace(self.gpu.submitted(submission)) {
+                done.await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.gpu.check()?;
+        self.error.take().map_or(Ok(()), Err)
+    }
+
+    fn submit_part(
+        &self,
+        part: &[Piece<'_>],
+        cancel: Option<&CancelToken>,
+    ) -> Result<wgpu::SubmissionIndex> {
+        if cancel.is_some_and(CancelToken::is_cancelled) {
+            return Err(Error::Cancelled);
+        }
+        let submission = self.gpu.doing("submit", || {
+            let mut encoder = self
+                .gpu
+                .device()
+                .create_command_encoder(&Default::default());
+            encode(&mut encoder, part);
+            self.gpu.queue().submit([encoder.finish()])
+        })?;
+        for piece in part {
+            if let Piece::Copy { to, .. } = piece {
+                to.0.set_written(&submission);
+            }
+        }
+        Ok(submission)
+    }
+
+    /// The parts of a budget, each a submission.
+    fn split(&mut self, budget: Budget) -> Vec<Vec<Piece<'a>>> {
+        let pieces = std::mem::take(&mut self.pieces);
+        let kind = self.gpu.caps().kind;
+        let limit = match budget {
+            Budget::Auto if kind != AdapterKind::Software => 250e6,
+            Budget::Auto | Budget::Unlimited => f64::INFINITY,
+            Budget::Time(time) => time.as_nanos() as f64,
+        };
+        if limit.is_infinite() {
+            return vec![pieces];
+        }
+        let guess = nanoseconds_per_work(kind);
+        let (mut parts, mut part, mut spent) = (Vec::new(), Vec::new(), 0.0);
+        for piece in pieces {
+            let Piece::Run(replay, steps) = piece else {
+                part.push(piece);
+                continue;
+            };
+            let pace = replay.pace(guess);
+            let mut first = steps.start;
+            for step in steps.clone() {
+                let cost = replay.work(step) as f64 * pace;
+                if spent > 0.0 && spent + cost > limit {
+                    part.push(Piece::Run(replay, first..step));
+                    parts.push(std::mem::take(&mut part));
+                    (first, spent) = (step, 0.0);
+                }
+                spent += cost;
+            }
+            part.push(Piece::Run(replay, first..steps.end));
+        }
+        parts.push(part);
+        parts
+    }
+}
+
+/// A guess at the slow end of each kind, so that a budget is kept before anything is measured.
+fn nanoseconds_per_work(kind: AdapterKind) -> f64 {
+    match kind {
+        AdapterKind::Discrete => 1e9 / 2e12,
+        AdapterKind::Integrated | AdapterKind::Virtual | AdapterKind::Unknown => 1e9 / 1e11,
+        AdapterKind::Software => 1e9 / 1e10,
+    }
+}
+
+fn check_copy(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: u64) -> Result<()> {
+    buffer.check_range(gpu, "copy", offset, bytes)?;
+    if offset.is_multiple_of(4) && bytes.is_multiple_of(4) {
+        return Ok(());
+    }
+    Err(buffer.range("copy", offset, bytes, "not on a multiple of 4"))
+}
+
+/// Records pieces; runs that follow each other share a pass.
+fn encode(encoder: &mut wgpu::CommandEncoder, pieces: &[Piece<'_>]) {
+    let mut pieces = pieces.iter().peekable();
+    while let Some(piece) = pieces.next() {
+        match piece {
+            Piece::Copy { from, to, bytes } => {
+                encoder.copy_buffer_to_buffer(from.0.raw(), from.1, to.0.raw(), to.1, *bytes);
+            }
+            Piece::Run(replay, steps) => {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                replay.encode(&mut pass, steps.clone());
+                while let Some(Piece::Run(replay, steps)) = pieces.peek() {
+                    replay.encode(&mut pass, steps.clone());
+                    pieces.next();
+                }
+            }
+        }
+    }
+}

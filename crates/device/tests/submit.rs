@@ -1,0 +1,222 @@
+//! Replays, submissions and their times. Without an adapter these tests fail, unless
+//! `TILEWRIGHT_SKIP_GPU=1` says that none is expected.
+#![expect(clippy::unwrap_used, reason = "a failure fails the test")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::*;
+use tilewright_device::*;
+
+#[test]
+fn a_folded_grid_covers_everything() {
+    let count = 65_535 * THREADS + 100;
+    let Some((gpu, buffer, replay)) = filled(GpuOptions::new(), count, 7) else {
+        return;
+    };
+    run(&gpu, &replay);
+    let got = words(&gpu, &buffer, u64::from(count));
+    assert!(got.iter().all(|word| *word == 7));
+}
+
+#[test]
+fn operands_that_may_not_lie_beside_each_other_are_refused() {
+    let Some(gpu) = open(GpuOptions::new()) else {
+        return;
+    };
+    let text = "//#param n: u32\n\
+        @group(0) @binding(A) var<storage, read> a: array<u32>;\n\
+        @group(0) @binding(Y) var<storage, read_write> y: array<u32>;\n\
+        @compute @workgroup_size(1) fn main(@builtin(workgroup_id) g: vec3<u32>) { if g.x < p.n { y[g.x] = a[g.x] + 1u; } }";
+    let variant = Variant::new("increment").text("increment", text);
+    let span = |offset| Span {
+        offset,
+        ..Span::whole(Slot(0), 16)
+    };
+    let dispatch = |a, y| {
+        let d = Dispatch::new(variant.clone())
+            .bind("Y", span(y))
+            .bind("A", span(a));
+        d.param("n", 4u32).groups([4, 1, 1])
+    };
+    let buffer = gpu.buffer(1024, BufferUse::Storage).unwrap();
+    gpu.write(&buffer, 0, bytemuck::bytes_of(&[1u32, 2, 3, 4]))
+        .unwrap();
+    // One buffer for both: `bind` makes A read_write, and disjoint ranges are fine.
+    let replay = bind(&gpu, &[dispatch(0, 256)], std::slice::from_ref(&buffer)).unwrap();
+    assert_eq!(replay.program(0).unwrap().key().shared, 0b01);
+    run(&gpu, &replay);
+    assert_eq!(words(&gpu, &buffer, 68)[64..], [2, 3, 4, 5]);
+    let error = bind(&gpu, &[dispatch(256, 256)], std::slice::from_ref(&buffer)).unwrap_err();
+    assert!(error.to_string().contains("overlaps"), "{error}");
+    let error = bind(&gpu, &[dispatch(0, 8)], std::slice::from_ref(&buffer)).unwrap_err();
+    assert!(matches!(error, Error::Range { .. }), "{error}");
+    let program = gpu.block_on(gpu.prepare(&[ProgramKey {
+        variant: variant.clone(),
+        shared: 0,
+    }]));
+    let program = program.unwrap().remove(0);
+    let bound = BoundDispatch::new(program.clone(), &dispatch(0, 256), |_| {
+        Some((buffer.clone(), 0))
+    });
+    let error = gpu.replay(vec![bound.unwrap()]).unwrap_err();
+    assert!(error.to_string().contains("must be read_write"), "{error}");
+    let error = BoundDispatch::new(program, &dispatch(0, 256), |_| None).unwrap_err();
+    assert!(error.to_string().contains("%0 has no place"), "{error}");
+}
+
+#[test]
+fn a_thousand_replays_make_no_new_objects() {
+    let Some(gpu) = open(GpuOptions::new()) else {
+        return;
+    };
+    let buffer = gpu.buffer(4096, BufferUse::Storage).unwrap();
+    // Two programs, three sets of parameters, one operand.
+    let mut dispatches = vec![fill(1024, 1), fill(512, 2), fill(1024, 1)];
+    dispatches.push(Dispatch {
+        variant: Variant::new("fill").set("THREADS", 32u32),
+        ..fill(256, 3)
+    });
+    let replay = bind(&gpu, &dispatches, std::slice::from_ref(&buffer)).unwrap();
+    assert_eq!(replay.len(), 4);
+    assert_eq!(
+        replay.bind_groups(),
+        4,
+        "three operands, one for all parameters"
+    );
+    run(&gpu, &replay);
+    assert_eq!(words(&gpu, &buffer, 1024)[127], 3);
+    let held = gpu.memory_stats();
+    for _ in 0..1000 {
+        run(&gpu, &replay);
+    }
+    gpu.block_on(gpu.done()).unwrap();
+    let got = words(&gpu, &buffer, 1024);
+    assert_eq!([got[0], got[128], got[512], got[1023]], [3, 1, 1, 1]);
+    assert_eq!(gpu.memory_stats(), held);
+}
+
+#[test]
+fn a_budget_splits_and_a_token_cancels() {
+    let Some(gpu) = open(GpuOptions::new()) else {
+        return;
+    };
+    // Large enough that a part takes longer than submitting the next.
+    let buffer = gpu.buffer(16 << 20, BufferUse::Storage).unwrap();
+    let steps: Vec<_> = (0..10).map(|i| fill(4 << 20, i)).collect();
+    let replay = bind(&gpu, &steps, std::slice::from_ref(&buffer)).unwrap();
+    // Measured: 1 ms a step, so a budget of 3 ms makes parts of three.
+    replay.set_measured(Duration::from_millis(10));
+    let options = SubmitOptions::new().budget(Budget::Time(Duration::from_millis(3)));
+    Recorder::new(&gpu)
+        .run(&replay)
+        .submit(options.clone())
+        .unwrap();
+    assert_eq!(words(&gpu, &buffer, 1024), [9; 1024]);
+    gpu.write(&buffer, 0, &[0; 4096]).unwrap();
+    gpu.block_on(
+        Recorder::new(&gpu)
+            .run(&replay)
+            .submit_paced(options.clone()),
+    )
+    .unwrap();
+    assert_eq!(words(&gpu, &buffer, 1024), [9; 1024]);
+
+    // Cancelled between two parts: those before ran, those after did not. A machine that is busy
+    // elsewhere may let the GPU win the race against the token, so there are several attempts.
+    let token = CancelToken::new();
+    let cancelled = (0..20).any(|_| {
+        let token = CancelToken::new();
+        let recorder = Recorder::new(&gpu).run(&replay);
+        let mut paced = Box::pin(recorder.submit_paced(options.clone().cancel(token.clone())));
+        let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        let pending = paced.as_mut().poll(cx).is_pending();
+        token.cancel();
+        pending && gpu.block_on(paced) == Err(Error::Cancelled)
+    });
+    assert!(cancelled);
+    let last = words(&gpu, &buffer, 1)[0];
+    assert!(
+        [5, 8].contains(&last),
+        "the last step of a part, not {last}"
+    );
+    token.cancel();
+    let options = SubmitOptions::new().cancel(token);
+    assert_eq!(
+        Recorder::new(&gpu).run(&replay).submit(options),
+        Err(Error::Cancelled)
+    );
+}
+
+#[test]
+fn copies_are_checked() {
+    let Some(gpu) = open(GpuOptions::new()) else {
+        return;
+    };
+    let [a, b] = [0, 1].map(|_| gpu.buffer(64, BufferUse::Storage).unwrap());
+    let copy = |from, at, to, bytes| {
+        Recorder::new(&gpu)
+            .copy(from, at, to, 0, bytes)
+            .submit(SubmitOptions::new())
+    };
+    copy(&a, 0, &b, 64).unwrap();
+    copy(&a, 60, &b, 0).unwrap();
+    for (at, to, bytes) in [(4, &b, 64), (2, &b, 4), (0, &b, 6), (0, &a, 16)] {
+        let error = copy(&a, at, to, bytes).unwrap_err();
+        assert!(matches!(error, Error::Range { .. }), "{error}");
+    }
+}
+
+#[test]
+fn futures_end_in_any_executor() {
+    let Some((gpu, buffer, replay)) = filled(GpuOptions::new(), 1024, 3) else {
+        return;
+    };
+    run(&gpu, &replay);
+    // No poll of the device by anybody but its own thread, and the future moves between threads.
+    let future = async move { gpu.read(&buffer, 0, 4).await };
+    let read = std::thread::spawn(move || pollster::block_on(future))
+        .join()
+        .unwrap()
+        .unwrap();
+    assert_eq!(read, [3, 0, 0, 0]);
+}
+
+#[test]
+fn the_profiler_times_every_step() {
+    let Some(gpu) = open(GpuOptions::new()) else {
+        return;
+    };
+    if !gpu.caps().timestamps {
+        assert!(matches!(
+            Profiler::new(&gpu),
+            Err(Error::Unsupported { .. })
+        ));
+        return;
+    }
+    let buffer = gpu.buffer(4 << 20, BufferUse::Storage).unwrap();
+    let steps: Vec<_> = [1 << 20, 64, 1 << 20]
+        .map(|count| fill(count, count))
+        .into();
+    let replay = bind(&gpu, &steps, std::slice::from_ref(&buffer)).unwrap();
+    let profiler = Profiler::new(&gpu).unwrap();
+    let start = Instant::now();
+    let timings = gpu.block_on(profiler.run(&replay)).unwrap();
+    let wall = start.elapsed().as_nanos() as u64;
+    assert_eq!(
+        timings
+            .iter()
+            .map(|t| (t.step, t.label))
+            .collect::<Vec<_>>(),
+        [(0, 0), (1, 1), (2, 2)]
+    );
+    let total: u64 = timings.iter().map(|t| t.nanoseconds).sum();
+    assert!(total > 0 && total <= wall, "{total} ns of {wall} ns");
+    assert_eq!(words(&gpu, &buffer, 1), [1 << 20]);
+    let none = open(GpuOptions::new().default_limits_only()).unwrap();
+    assert!(matches!(
+        Profiler::new(&none),
+        Err(Error::Unsupported { .. })
+    ));
+}
