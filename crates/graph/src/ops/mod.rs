@@ -10,6 +10,15 @@ use tilewright_tensor::HostTensor;
 mod concat;
 mod gather;
 mod moving;
+mod average_pool;
+mod conv;
+mod gemm;
+mod matmul;
+mod max_pool;
+mod pool;
+mod product;
+mod window;
+
 mod reshape;
 mod shape;
 mod slice;
@@ -19,6 +28,13 @@ mod transpose;
 
 pub use concat::Concat;
 pub use gather::Gather;
+pub use average_pool::{AveragePool, LpPool};
+pub use conv::Conv;
+pub use gemm::Gemm;
+pub use matmul::MatMul;
+pub use max_pool::MaxPool;
+pub use window::{AutoPad, Layout, Slide, Window};
+
 pub use reshape::{Flatten, Identity, Reshape};
 pub use shape::{Shape, Size};
 pub use slice::{Cut, Slice};
@@ -40,4 +56,11 @@ ops! {
     squeeze::Squeeze,
     squeeze::Unsqueeze,
     transpose::Transpose,
+
+    average_pool::AveragePool,
+    average_pool::LpPool,
+    conv::Conv,
+    gemm::Gemm,
+    matmul::MatMul,
+    max_pool::MaxPool,
 }

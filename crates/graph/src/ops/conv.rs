@@ -1,0 +1,222 @@
+//! Conv: the convolution of neural networks (a correlation), with groups, strides and dilations.
+
+use super::product::Convolution;
+use super::window::{AutoPad, Layout, Window, three};
+use crate::dim::Dim;
+use crate::fact::{Facts, Tensors};
+use crate::op::{Case, Operator};
+use crate::{Attrs, Fact, Result, samples};
+use tilewright_tensor::{DType, HostTensor};
+
+/// ONNX Conv-22: `Y[n, o] = B[o] + sum over c, taps of X[n, c, window] * W[o, c, tap]`. W is `[O, C / group, taps..]` in
+/// either layout of X and Y.
+#[derive(Clone, Debug, Default)]
+pub struct Conv {
+    /// Groups of channels; each output group sees one input group.
+    pub group: i64,
+    /// Kernel, strides, dilations and padding.
+    pub window: Window,
+    /// Where the channels of X and Y lie.
+    pub layout: Layout,
+}
+
+impl Operator for Conv {
+    const NAMES: &'static [&'static str] = &["Conv"];
+
+    fn attrs(&self) -> Attrs {
+        let attrs = self.layout.write(Attrs::new("Conv"));
+        self.window.write(attrs.with("group", self.group))
+    }
+
+    fn from_attrs(_: &str, attrs: &Attrs) -> Result<Self> {
+        Ok(Conv {
+            group: attrs.or("group", 1)?,
+            window: Window::read(attrs)?,
+            layout: Layout::read(attrs)?,
+        })
+    }
+
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        let (x, w) = (inputs.req(0)?, inputs.req(1)?);
+        if x.dtype != w.dtype || inputs.opt(2).is_some_and(|b| b.dtype != x.dtype) {
+            return Err(inputs.error("X, W and B must have one data type"));
+        }
+        let shape = self.shape(inputs, x, w, inputs.opt(2))?;
+        Ok(vec![Fact::new(x.dtype, shape)])
+    }
+
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
+        let (x, w) = (inputs.req(0)?, inputs.req(1)?);
+        let x = self.layout.tensor_to_first(x)?;
+        let bias = inputs.opt(2).map(HostTensor::to_f64);
+        let (values, shape) = self.values(inputs.op(), (&x.to_f64(), &x), (&w.to_f64(), w), bias)?;
+        let y = HostTensor::from_f64(x.dtype(), shape, values)?;
+        Ok(vec![self.layout.tensor_from_first(&y)?])
+    }
+
+    fn folds(&self) -> bool {
+        false
+    }
+
+    fn cases() -> Vec<Case> {
+        let mut cases = plain_cases();
+        cases.extend(grouped_cases());
+        super::pool::both_layouts(cases, |op| match op {
+            crate::Op::Conv(op) => Some(
+                Conv {
+                    layout: Layout::ChannelsLast,
+                    ..op.clone()
+                }
+                .into(),
+            ),
+            _ => None,
+        })
+    }
+}
+
+impl Conv {
+    /// The output's shape, for facts of any data type.
+    pub(super) fn shape(
+        &self,
+        inputs: Facts<'_>,
+        x: &Fact,
+        w: &Fact,
+        bias: Option<&Fact>,
+    ) -> Result<Vec<Dim>> {
+        if x.rank() < 3 || w.rank() != x.rank() {
+            let what = format!("X {x} and W {w} must have batch, channels and 1 to 3 more axes");
+            return Err(inputs.error(what));
+        }
+        let (x, w) = (self.layout.to_first(&x.shape), &w.shape);
+        let group = Dim::from(self.group.max(1));
+        let channels = w[1].clone() * group.clone();
+        if let (Some(have), Some(want)) = (x[1].known(), channels.known())
+            && have != want
+        {
+            let what = format!("X has {have} channels, W is for {want} in {group} groups");
+            return Err(inputs.error(what));
+        }
+        let odd = |n: &Dim| n.modulo(&group).known().is_some_and(|r| r != 0);
+        if self.group < 1 || odd(&w[0]) {
+            let what = format!("{} output channels in {} groups", w[0], self.group);
+            return Err(inputs.error(what));
+        }
+        if let Some(b) = bias
+            && (b.rank() != 1 || (b.shape[0].known().is_some() && b.shape[0] != w[0] && w[0].known().is_some()))
+        {
+            return Err(inputs.error(format!("B is {b} for {} channels", w[0])));
+        }
+        let kernel = self.window.kernel_dims(inputs.op(), &w[2..])?;
+        let places = self.window.outputs(inputs.op(), &x[2..], &kernel)?;
+        let first = [&[x[0].clone(), w[0].clone()], &places[..]].concat();
+        Ok(self.layout.from_first(&first))
+    }
+
+    /// Elements and shape of the output, channels first. `x` and `w` are values, and tensors for the shapes.
+    pub(super) fn values(
+        &self,
+        op: &str,
+        x: (&[f64], &HostTensor),
+        w: (&[f64], &HostTensor),
+        bias: Option<Vec<f64>>,
+    ) -> Result<(Vec<f64>, Vec<usize>)> {
+        let (xs, ws) = (x.1.shape(), w.1.shape());
+        let slides = self.window.slides(op, &xs[2..], &ws[2..])?;
+        let groups = self.group.max(1) as usize;
+        let mut shape = vec![xs[0], ws[0]];
+        shape.extend(slides.iter().map(|s| s.output));
+        let plane: usize = shape[2..].iter().product();
+        let mut out = vec![0.0; shape.iter().product()];
+        if let Some(bias) = bias {
+            for (i, plane) in out.chunks_mut(plane.max(1)).enumerate() {
+                plane.fill(bias[i % ws[0]]);
+            }
+        }
+        let sizes = Convolution {
+            batch: xs[0],
+            groups,
+            fine: ws[1],
+            coarse: ws[0] / groups,
+            slides: three(op, &slides)?,
+        };
+        sizes.forward(x.0, w.0, &mut out);
+        Ok((out, shape))
+    }
+}
+
+fn conv(window: Window) -> Conv {
+    Conv {
+        group: 1,
+        window,
+        ..Conv::default()
+    }
+}
+
+fn case(name: &str, op: Conv, x: &[usize], w: &[usize]) -> Case {
+    let inputs = vec![samples::uniform(x, 1), samples::uniform(w, 2)];
+    Case::new(name, op, inputs).constant(&[1])
+}
+
+fn biased(name: &str, op: Conv, x: &[usize], w: &[usize]) -> Case {
+    let mut case = case(name, op, x, w).constant(&[1, 2]);
+    case.inputs.push(Some(samples::uniform(&[w[0]], 3)));
+    case
+}
+
+fn plain_cases() -> Vec<Case> {
+    let plain = Window::default;
+    let padded = |pads: &[i64]| Window {
+        pads: pads.to_vec(),
+        ..plain()
+    };
+    let strided = |auto_pad| Window {
+        strides: vec![2, 3],
+        auto_pad,
+        ..plain()
+    };
+    let everything = Window {
+        kernel: vec![3, 2],
+        strides: vec![2, 1],
+        dilations: vec![1, 3],
+        pads: vec![1, 0, 2, 3],
+        ..plain()
+    };
+    let halves = |shape: &[usize], seed| {
+        let t = samples::uniform(shape, seed).cast(DType::F16);
+        t.expect("f32 to f16 always works")
+    };
+    vec![
+        biased("3x3", conv(padded(&[1, 1, 1, 1])), &[2, 3, 9, 7], &[5, 3, 3, 3]),
+        biased("3x3 wide", conv(padded(&[1, 1, 1, 1])), &[1, 64, 6, 6], &[64, 64, 3, 3]),
+        biased("1x1", conv(plain()), &[2, 8, 5, 6], &[12, 8, 1, 1]),
+        case("1x1 strided", conv(strided(AutoPad::NotSet)), &[1, 8, 7, 7], &[4, 8, 1, 1]),
+        case("7x7 stem", conv(Window { strides: vec![2, 2], ..padded(&[3, 3, 3, 3]) }), &[1, 3, 20, 18], &[8, 3, 7, 7]),
+        case("same upper", conv(strided(AutoPad::SameUpper)), &[1, 2, 8, 8], &[4, 2, 3, 4]),
+        case("same lower", conv(strided(AutoPad::SameLower)), &[1, 2, 8, 8], &[4, 2, 3, 4]),
+        case("valid", conv(strided(AutoPad::Valid)), &[1, 2, 8, 9], &[4, 2, 3, 4]),
+        biased("everything", conv(everything), &[2, 3, 8, 9], &[6, 3, 3, 2]),
+        biased("1-D", conv(padded(&[2, 1])), &[2, 4, 13], &[6, 4, 5]),
+        case("3-D", conv(padded(&[1, 0, 1, 1, 1, 0])), &[1, 3, 5, 6, 4], &[4, 3, 3, 2, 3]),
+        case("no batch", conv(plain()), &[0, 3, 8, 9], &[6, 3, 3, 2]),
+        Case::new("weight at run time", conv(plain()), vec![samples::uniform(&[1, 4, 6, 6], 1), samples::uniform(&[8, 4, 3, 3], 2)]),
+        Case::new("f16", conv(plain()), vec![halves(&[1, 3, 6, 6], 1), halves(&[4, 3, 3, 3], 2)]).constant(&[1]),
+    ]
+}
+
+fn grouped_cases() -> Vec<Case> {
+    let grouped = |group, pad: i64, stride| Conv {
+        group,
+        ..conv(Window {
+            pads: vec![pad; 4],
+            strides: vec![stride, stride],
+            ..Window::default()
+        })
+    };
+    vec![
+        biased("grouped", grouped(2, 1, 1), &[2, 8, 6, 7], &[12, 4, 3, 3]),
+        biased("grouped unevenly", grouped(3, 0, 2), &[1, 9, 7, 7], &[6, 3, 2, 2]),
+        biased("depthwise", grouped(8, 1, 1), &[2, 8, 9, 7], &[8, 1, 3, 3]),
+        biased("depthwise strided", grouped(6, 2, 2), &[1, 6, 11, 9], &[6, 1, 5, 5]),
+        case("depthwise, two each", grouped(4, 1, 1), &[1, 4, 6, 6], &[8, 1, 3, 3]),
+    ]
+}

@@ -1,0 +1,157 @@
+//! MatMul: products of matrices over broadcast batches.
+
+use super::product::{Term, multiply};
+use crate::dim::Dim;
+use crate::fact::{Facts, Tensors, broadcast};
+use crate::op::{Case, Operator};
+use crate::{Attrs, Fact, Result, samples};
+use std::num::Wrapping;
+use tilewright_tensor::{DType, HostTensor, Shape};
+
+/// ONNX MatMul-13: `numpy.matmul`. A 1-D left operand is a row, a 1-D right one a column; that axis is dropped again.
+#[derive(Clone, Debug)]
+pub struct MatMul;
+
+impl Operator for MatMul {
+    const NAMES: &'static [&'static str] = &["MatMul"];
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new("MatMul")
+    }
+
+    fn from_attrs(_: &str, _: &Attrs) -> Result<Self> {
+        Ok(MatMul)
+    }
+
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        let (a, b) = (inputs.req(0)?, inputs.req(1)?);
+        if a.dtype != b.dtype {
+            return Err(inputs.error(format!("{} times {}", a.dtype, b.dtype)));
+        }
+        let shape = product_shape(inputs, &a.shape, &b.shape)?;
+        Ok(vec![Fact::new(a.dtype, shape)])
+    }
+
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
+        let (a, b) = (inputs.req(0)?, inputs.req(1)?);
+        let product = Product::new(inputs.op(), a.shape(), b.shape())?;
+        Ok(vec![if a.dtype().is_float() {
+            product.typed::<f64>(a, b)?
+        } else {
+            product.typed::<Wrapping<i64>>(a, b)?
+        }])
+    }
+
+    fn folds(&self) -> bool {
+        false
+    }
+
+    fn cases() -> Vec<Case> {
+        let x = |shape: &[usize], seed| samples::uniform(shape, seed);
+        let case = |name: &str, a: &[usize], b: &[usize]| {
+            Case::new(name, MatMul, vec![x(a, 1), x(b, 2)])
+        };
+        let of = |dtype, shape: &[usize], seed| samples::integers(dtype, shape, seed, -50, 50);
+        let half = |shape: &[usize], seed| {
+            let t = x(shape, seed).cast(DType::F16);
+            t.expect("f32 to f16 always works")
+        };
+        let wide = |shape: &[usize], seed| {
+            let t = x(shape, seed).cast(DType::F64);
+            t.expect("f32 to f64 always works")
+        };
+        vec![
+            case("2-D", &[5, 7], &[7, 3]),
+            case("multiples of four", &[16, 32], &[32, 64]),
+            case("beyond a tile", &[67, 130], &[130, 71]),
+            case("one row", &[1, 300], &[300, 40]),
+            case("row vector", &[7], &[2, 7, 3]),
+            case("column vector", &[2, 5, 7], &[7]),
+            case("two vectors", &[9], &[9]),
+            case("batch", &[2, 3, 5, 7], &[2, 3, 7, 4]),
+            case("broadcast batch", &[3, 1, 5, 7], &[2, 7, 4]),
+            case("one weight for a batch", &[2, 3, 5, 8], &[8, 12]),
+            case("no terms", &[3, 0], &[0, 2]),
+            case("no rows", &[0, 4], &[4, 2]),
+            Case::new("constant", MatMul, vec![x(&[9, 20], 1), x(&[20, 24], 2)]).constant(&[1]),
+            Case::new("i32", MatMul, vec![of(DType::I32, &[3, 5], 1), of(DType::I32, &[5, 4], 2)]),
+            Case::new("u64", MatMul, vec![of(DType::U64, &[3, 5], 1), of(DType::U64, &[5, 4], 2)]),
+            Case::new("f16", MatMul, vec![half(&[3, 6], 1), half(&[6, 4], 2)]),
+            Case::new("f64", MatMul, vec![wide(&[3, 6], 1), wide(&[6, 4], 2)]),
+        ]
+    }
+}
+
+/// The shape of a product by NumPy's rules.
+pub(super) fn product_shape(inputs: Facts<'_>, a: &[Dim], b: &[Dim]) -> Result<Vec<Dim>> {
+    let (Some(a_last), Some(b_last)) = (a.last(), b.last()) else {
+        return Err(inputs.error("a scalar has no product with a matrix"));
+    };
+    let inner = if b.len() == 1 { b_last } else { &b[b.len() - 2] };
+    if let (Some(k), Some(l)) = (a_last.known(), inner.known())
+        && k != l
+    {
+        return Err(inputs.error(format!("{a:?} times {b:?}: {k} columns meet {l} rows")));
+    }
+    let batch = |s: &[Dim]| s[..s.len().saturating_sub(2)].to_vec();
+    let mut out = broadcast(inputs.op(), &[&batch(a), &batch(b)])?;
+    out.extend((a.len() > 1).then(|| a[a.len() - 2].clone()));
+    out.extend((b.len() > 1).then(|| b_last.clone()));
+    Ok(out)
+}
+
+/// A product with plain sizes.
+#[derive(Debug)]
+pub(super) struct Product {
+    pub(super) m: usize,
+    pub(super) k: usize,
+    pub(super) n: usize,
+    /// Shape of the batches, and for each the index of its matrix in either operand.
+    pub(super) batch: Shape,
+    pub(super) matrices: Vec<[usize; 2]>,
+    /// Shape of the result.
+    pub(super) shape: Vec<usize>,
+}
+
+impl Product {
+    pub(super) fn new(op: &'static str, a: &[usize], b: &[usize]) -> Result<Product> {
+        let facts = [a, b].map(|s| Fact::sized(DType::F32, s));
+        let facts = [Some(&facts[0]), Some(&facts[1])];
+        let inputs = Facts::new(op, &facts);
+        let shape = product_shape(inputs, &facts_shape(inputs, 0)?, &facts_shape(inputs, 1)?)?;
+        let shape = Fact::new(DType::F32, shape).bind(&Default::default())?;
+        let batch_of = |s: &[usize]| Shape::from(&s[..s.len().saturating_sub(2)]);
+        let (a_batch, b_batch) = (batch_of(a), batch_of(b));
+        let batch = Shape::broadcast(&[&a_batch, &b_batch])?;
+        let strides = (
+            a_batch.broadcast_strides(&batch)?,
+            b_batch.broadcast_strides(&batch)?,
+        );
+        Ok(Product {
+            m: if a.len() > 1 { a[a.len() - 2] } else { 1 },
+            k: a.last().copied().unwrap_or(1),
+            n: if b.len() > 1 { b[b.len() - 1] } else { 1 },
+            matrices: batch.offsets([&strides.0, &strides.1]).collect(),
+            batch,
+            shape,
+        })
+    }
+
+    fn typed<T: Term>(&self, a: &HostTensor, b: &HostTensor) -> Result<HostTensor> {
+        T::write(a.dtype(), &self.shape, self.values(&T::read(a)?, &T::read(b)?))
+    }
+
+    /// The elements of the result.
+    pub(super) fn values<T: Term>(&self, a: &[T], b: &[T]) -> Vec<T> {
+        let Product { m, k, n, .. } = *self;
+        let mut out = vec![T::default(); self.matrices.len() * m * n];
+        for ([i, j], out) in self.matrices.iter().zip(out.chunks_mut((m * n).max(1))) {
+            multiply(&a[i * m * k..][..m * k], &b[j * k * n..][..k * n], out, k, n);
+        }
+        out
+    }
+}
+
+fn facts_shape(inputs: Facts<'_>, i: usize) -> Result<Vec<Dim>> {
+    Ok(inputs.req(i)?.shape.clone())
+}
