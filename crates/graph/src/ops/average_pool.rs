@@ -137,9 +137,11 @@ impl Operator for LpPool {
             p,
             layout: Layout::ChannelsFirst,
         };
-        let mut cases: Vec<Case> = (pool::windows().into_iter().zip([2, 1, 3].into_iter().cycle()))
-            .map(|((name, window, x), p)| Case::new(&format!("{name}, p {p}"), op(window, p), vec![x]))
-            .collect();
+        let mut cases: Vec<Case> = (pool::windows()
+            .into_iter()
+            .zip([2, 1, 3].into_iter().cycle()))
+        .map(|((name, window, x), p)| Case::new(&format!("{name}, p {p}"), op(window, p), vec![x]))
+        .collect();
         let half = crate::samples::uniform(&[1, 2, 5, 5], 1).cast(DType::F16);
         let half = half.expect("f32 to f16 always works");
         cases.push(Case::new("f16", op(Window::of(&[2, 2]), 2), vec![half]));

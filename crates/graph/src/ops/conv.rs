@@ -49,7 +49,8 @@ impl Operator for Conv {
         let (x, w) = (inputs.req(0)?, inputs.req(1)?);
         let x = self.layout.tensor_to_first(x)?;
         let bias = inputs.opt(2).map(HostTensor::to_f64);
-        let (values, shape) = self.values(inputs.op(), (&x.to_f64(), &x), (&w.to_f64(), w), bias)?;
+        let (values, shape) =
+            self.values(inputs.op(), (&x.to_f64(), &x), (&w.to_f64(), w), bias)?;
         let y = HostTensor::from_f64(x.dtype(), shape, values)?;
         Ok(vec![self.layout.tensor_from_first(&y)?])
     }
@@ -102,7 +103,8 @@ impl Conv {
             return Err(inputs.error(what));
         }
         if let Some(b) = bias
-            && (b.rank() != 1 || (b.shape[0].known().is_some() && b.shape[0] != w[0] && w[0].known().is_some()))
+            && (b.rank() != 1
+                || (b.shape[0].known().is_some() && b.shape[0] != w[0] && w[0].known().is_some()))
         {
             return Err(inputs.error(format!("B is {b} for {} channels", w[0])));
         }
@@ -186,20 +188,75 @@ fn plain_cases() -> Vec<Case> {
         t.expect("f32 to f16 always works")
     };
     vec![
-        biased("3x3", conv(padded(&[1, 1, 1, 1])), &[2, 3, 9, 7], &[5, 3, 3, 3]),
-        biased("3x3 wide", conv(padded(&[1, 1, 1, 1])), &[1, 64, 6, 6], &[64, 64, 3, 3]),
+        biased(
+            "3x3",
+            conv(padded(&[1, 1, 1, 1])),
+            &[2, 3, 9, 7],
+            &[5, 3, 3, 3],
+        ),
+        biased(
+            "3x3 wide",
+            conv(padded(&[1, 1, 1, 1])),
+            &[1, 64, 6, 6],
+            &[64, 64, 3, 3],
+        ),
         biased("1x1", conv(plain()), &[2, 8, 5, 6], &[12, 8, 1, 1]),
-        case("1x1 strided", conv(strided(AutoPad::NotSet)), &[1, 8, 7, 7], &[4, 8, 1, 1]),
-        case("7x7 stem", conv(Window { strides: vec![2, 2], ..padded(&[3, 3, 3, 3]) }), &[1, 3, 20, 18], &[8, 3, 7, 7]),
-        case("same upper", conv(strided(AutoPad::SameUpper)), &[1, 2, 8, 8], &[4, 2, 3, 4]),
-        case("same lower", conv(strided(AutoPad::SameLower)), &[1, 2, 8, 8], &[4, 2, 3, 4]),
-        case("valid", conv(strided(AutoPad::Valid)), &[1, 2, 8, 9], &[4, 2, 3, 4]),
+        case(
+            "1x1 strided",
+            conv(strided(AutoPad::NotSet)),
+            &[1, 8, 7, 7],
+            &[4, 8, 1, 1],
+        ),
+        case(
+            "7x7 stem",
+            conv(Window {
+                strides: vec![2, 2],
+                ..padded(&[3, 3, 3, 3])
+            }),
+            &[1, 3, 20, 18],
+            &[8, 3, 7, 7],
+        ),
+        case(
+            "same upper",
+            conv(strided(AutoPad::SameUpper)),
+            &[1, 2, 8, 8],
+            &[4, 2, 3, 4],
+        ),
+        case(
+            "same lower",
+            conv(strided(AutoPad::SameLower)),
+            &[1, 2, 8, 8],
+            &[4, 2, 3, 4],
+        ),
+        case(
+            "valid",
+            conv(strided(AutoPad::Valid)),
+            &[1, 2, 8, 9],
+            &[4, 2, 3, 4],
+        ),
         biased("everything", conv(everything), &[2, 3, 8, 9], &[6, 3, 3, 2]),
         biased("1-D", conv(padded(&[2, 1])), &[2, 4, 13], &[6, 4, 5]),
-        case("3-D", conv(padded(&[1, 0, 1, 1, 1, 0])), &[1, 3, 5, 6, 4], &[4, 3, 3, 2, 3]),
+        case(
+            "3-D",
+            conv(padded(&[1, 0, 1, 1, 1, 0])),
+            &[1, 3, 5, 6, 4],
+            &[4, 3, 3, 2, 3],
+        ),
         case("no batch", conv(plain()), &[0, 3, 8, 9], &[6, 3, 3, 2]),
-        Case::new("weight at run time", conv(plain()), vec![samples::uniform(&[1, 4, 6, 6], 1), samples::uniform(&[8, 4, 3, 3], 2)]),
-        Case::new("f16", conv(plain()), vec![halves(&[1, 3, 6, 6], 1), halves(&[4, 3, 3, 3], 2)]).constant(&[1]),
+        Case::new(
+            "weight at run time",
+            conv(plain()),
+            vec![
+                samples::uniform(&[1, 4, 6, 6], 1),
+                samples::uniform(&[8, 4, 3, 3], 2),
+            ],
+        ),
+        Case::new(
+            "f16",
+            conv(plain()),
+            vec![halves(&[1, 3, 6, 6], 1), halves(&[4, 3, 3, 3], 2)],
+        )
+        .constant(&[1]),
     ]
 }
 
@@ -214,9 +271,24 @@ fn grouped_cases() -> Vec<Case> {
     };
     vec![
         biased("grouped", grouped(2, 1, 1), &[2, 8, 6, 7], &[12, 4, 3, 3]),
-        biased("grouped unevenly", grouped(3, 0, 2), &[1, 9, 7, 7], &[6, 3, 2, 2]),
+        biased(
+            "grouped unevenly",
+            grouped(3, 0, 2),
+            &[1, 9, 7, 7],
+            &[6, 3, 2, 2],
+        ),
         biased("depthwise", grouped(8, 1, 1), &[2, 8, 9, 7], &[8, 1, 3, 3]),
-        biased("depthwise strided", grouped(6, 2, 2), &[1, 6, 11, 9], &[6, 1, 5, 5]),
-        case("depthwise, two each", grouped(4, 1, 1), &[1, 4, 6, 6], &[8, 1, 3, 3]),
+        biased(
+            "depthwise strided",
+            grouped(6, 2, 2),
+            &[1, 6, 11, 9],
+            &[6, 1, 5, 5],
+        ),
+        case(
+            "depthwise, two each",
+            grouped(4, 1, 1),
+            &[1, 4, 6, 6],
+            &[8, 1, 3, 3],
+        ),
     ]
 }

@@ -73,7 +73,9 @@ impl Operator for Gemm {
             };
             let sizes = [n.clone(), m.clone()];
             if c.rank() > 2 || !c.shape.iter().rev().zip(&sizes).all(fits) {
-                return Err(inputs.error(format!("C is {c}, which does not broadcast to [{m}, {n}]")));
+                return Err(
+                    inputs.error(format!("C is {c}, which does not broadcast to [{m}, {n}]"))
+                );
             }
         }
         Ok(vec![Fact::new(a.dtype, vec![m, n])])
@@ -82,11 +84,13 @@ impl Operator for Gemm {
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let float = inputs.req(0)?.dtype().is_float();
         // Only whole factors keep integers exact; others go through f64.
-        Ok(vec![if float || self.alpha.fract() != 0.0 || self.beta.fract() != 0.0 {
-            self.typed::<f64>(inputs, f64::from)?
-        } else {
-            self.typed(inputs, |f| Wrapping(f as i64))?
-        }])
+        Ok(vec![
+            if float || self.alpha.fract() != 0.0 || self.beta.fract() != 0.0 {
+                self.typed::<f64>(inputs, f64::from)?
+            } else {
+                self.typed(inputs, |f| Wrapping(f as i64))?
+            },
+        ])
     }
 
     fn folds(&self) -> bool {
@@ -119,11 +123,25 @@ impl Operator for Gemm {
             case("scalar bias", plain(), &[&[5, 7], &[7, 3], &[]]),
             case("matrix bias", plain(), &[&[8, 12], &[12, 16], &[8, 16]]),
             case("A transposed", trans(true, false), &[&[7, 5], &[7, 3]]),
-            case("B transposed", trans(false, true), &[&[5, 7], &[3, 7], &[3]]).constant(&[1]),
+            case(
+                "B transposed",
+                trans(false, true),
+                &[&[5, 7], &[3, 7], &[3]],
+            )
+            .constant(&[1]),
             case("everything", both(), &[&[40, 33], &[70, 40], &[1, 70]]),
-            case("everything, constant", both(), &[&[40, 33], &[70, 40], &[1, 70]]).constant(&[1, 2]),
+            case(
+                "everything, constant",
+                both(),
+                &[&[40, 33], &[70, 40], &[1, 70]],
+            )
+            .constant(&[1, 2]),
             case("no terms", plain(), &[&[3, 0], &[0, 2], &[2]]),
-            Case::new("i32", plain(), vec![ints(&[3, 4], 1), ints(&[4, 5], 2), ints(&[5], 3)]),
+            Case::new(
+                "i32",
+                plain(),
+                vec![ints(&[3, 4], 1), ints(&[4, 5], 2), ints(&[5], 3)],
+            ),
         ]
     }
 }

@@ -48,9 +48,8 @@ impl Operator for MatMul {
 
     fn cases() -> Vec<Case> {
         let x = |shape: &[usize], seed| samples::uniform(shape, seed);
-        let case = |name: &str, a: &[usize], b: &[usize]| {
-            Case::new(name, MatMul, vec![x(a, 1), x(b, 2)])
-        };
+        let case =
+            |name: &str, a: &[usize], b: &[usize]| Case::new(name, MatMul, vec![x(a, 1), x(b, 2)]);
         let of = |dtype, shape: &[usize], seed| samples::integers(dtype, shape, seed, -50, 50);
         let half = |shape: &[usize], seed| {
             let t = x(shape, seed).cast(DType::F16);
@@ -74,8 +73,16 @@ impl Operator for MatMul {
             case("no terms", &[3, 0], &[0, 2]),
             case("no rows", &[0, 4], &[4, 2]),
             Case::new("constant", MatMul, vec![x(&[9, 20], 1), x(&[20, 24], 2)]).constant(&[1]),
-            Case::new("i32", MatMul, vec![of(DType::I32, &[3, 5], 1), of(DType::I32, &[5, 4], 2)]),
-            Case::new("u64", MatMul, vec![of(DType::U64, &[3, 5], 1), of(DType::U64, &[5, 4], 2)]),
+            Case::new(
+                "i32",
+                MatMul,
+                vec![of(DType::I32, &[3, 5], 1), of(DType::I32, &[5, 4], 2)],
+            ),
+            Case::new(
+                "u64",
+                MatMul,
+                vec![of(DType::U64, &[3, 5], 1), of(DType::U64, &[5, 4], 2)],
+            ),
             Case::new("f16", MatMul, vec![half(&[3, 6], 1), half(&[6, 4], 2)]),
             Case::new("f64", MatMul, vec![wide(&[3, 6], 1), wide(&[6, 4], 2)]),
         ]
@@ -87,7 +94,11 @@ pub(super) fn product_shape(inputs: Facts<'_>, a: &[Dim], b: &[Dim]) -> Result<V
     let (Some(a_last), Some(b_last)) = (a.last(), b.last()) else {
         return Err(inputs.error("a scalar has no product with a matrix"));
     };
-    let inner = if b.len() == 1 { b_last } else { &b[b.len() - 2] };
+    let inner = if b.len() == 1 {
+        b_last
+    } else {
+        &b[b.len() - 2]
+    };
     if let (Some(k), Some(l)) = (a_last.known(), inner.known())
         && k != l
     {
@@ -138,7 +149,11 @@ impl Product {
     }
 
     fn typed<T: Term>(&self, a: &HostTensor, b: &HostTensor) -> Result<HostTensor> {
-        T::write(a.dtype(), &self.shape, self.values(&T::read(a)?, &T::read(b)?))
+        T::write(
+            a.dtype(),
+            &self.shape,
+            self.values(&T::read(a)?, &T::read(b)?),
+        )
     }
 
     /// The elements of the result.
@@ -146,7 +161,13 @@ impl Product {
         let Product { m, k, n, .. } = *self;
         let mut out = vec![T::default(); self.matrices.len() * m * n];
         for ([i, j], out) in self.matrices.iter().zip(out.chunks_mut((m * n).max(1))) {
-            multiply(&a[i * m * k..][..m * k], &b[j * k * n..][..k * n], out, k, n);
+            multiply(
+                &a[i * m * k..][..m * k],
+                &b[j * k * n..][..k * n],
+                out,
+                k,
+                n,
+            );
         }
         out
     }

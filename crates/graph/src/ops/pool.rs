@@ -105,17 +105,37 @@ pub(super) fn windows() -> Vec<(&'static str, Window, HostTensor)> {
     use super::window::AutoPad::*;
     vec![
         ("2-D", Window::of(&[2, 3]), x(&[2, 3, 6, 7])),
-        ("stem", window(&[3, 3], &[2, 2], &[1, 1, 1, 1]), x(&[1, 8, 11, 12])),
-        ("uneven pads", window(&[3, 3], &[2, 1], &[0, 1, 2, 1]), x(&[1, 5, 8, 9])),
+        (
+            "stem",
+            window(&[3, 3], &[2, 2], &[1, 1, 1, 1]),
+            x(&[1, 8, 11, 12]),
+        ),
+        (
+            "uneven pads",
+            window(&[3, 3], &[2, 1], &[0, 1, 2, 1]),
+            x(&[1, 5, 8, 9]),
+        ),
         ("dilated", dilated.clone(), x(&[2, 4, 9, 8])),
-        ("rounded up", ceil(window(&[3, 3], &[2, 2], &[])), x(&[1, 2, 6, 8])),
-        ("last window on padding", ceil(window(&[3, 3], &[3, 3], &[1, 1, 1, 1])), x(&[1, 2, 2, 3])),
+        (
+            "rounded up",
+            ceil(window(&[3, 3], &[2, 2], &[])),
+            x(&[1, 2, 6, 8]),
+        ),
+        (
+            "last window on padding",
+            ceil(window(&[3, 3], &[3, 3], &[1, 1, 1, 1])),
+            x(&[1, 2, 2, 3]),
+        ),
         ("dilated, rounded up", ceil(dilated), x(&[1, 4, 9, 9])),
         ("same upper", with(SameUpper), x(&[1, 3, 7, 7])),
         ("same lower", with(SameLower), x(&[1, 3, 7, 7])),
         ("valid", with(Valid), x(&[1, 3, 7, 7])),
         ("1-D", window(&[4], &[3], &[1, 2]), x(&[2, 4, 17])),
-        ("3-D", window(&[2, 3, 2], &[1, 2, 2], &[0, 1, 1, 1, 1, 0]), x(&[1, 4, 4, 5, 6])),
+        (
+            "3-D",
+            window(&[2, 3, 2], &[1, 2, 2], &[0, 1, 1, 1, 1, 0]),
+            x(&[1, 4, 4, 5, 6]),
+        ),
         ("no channels", Window::of(&[2, 2]), x(&[1, 0, 4, 4])),
     ]
 }
