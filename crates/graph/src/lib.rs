@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 pub mod attrs;
+mod compiled;
+mod convert;
 pub mod dim;
 mod error;
 pub mod fact;
@@ -11,11 +13,13 @@ mod graph;
 pub mod host;
 pub mod lower;
 pub mod memory;
+mod model;
 pub mod op;
 pub mod ops;
 pub mod passes;
 pub mod plan;
 pub mod samples;
+mod session;
 pub mod stage;
 
 pub use attrs::{Attr, Attrs};
@@ -23,5 +27,7 @@ pub use dim::{Bindings, Dim, Symbol};
 pub use error::{Error, Result};
 pub use fact::Fact;
 pub use graph::{Graph, Node, Value};
+pub use model::{Fallback, Model, ModelOptions, RunLimits};
 pub use op::{Case, Operator};
 pub use ops::Op;
+pub use session::{HostStep, NodeTime, Session};

@@ -4,6 +4,7 @@
 use crate::ops::Input;
 use crate::{Error, Fact, Graph, Node, Op, Result, Value};
 use std::collections::HashMap;
+use tilewright_device::Caps;
 
 /// A node under reconstruction: where it was, and its inputs in the new graph.
 #[derive(Debug)]
@@ -128,4 +129,9 @@ pub fn specialise(graph: &Graph, known: &HashMap<Value, Known>) -> Result<Graph>
         new.output(name, *value);
     }
     Ok(new)
+}
+
+/// The passes before a graph runs on a device, in order.
+pub fn device(graph: &Graph, _caps: &Caps) -> Result<Graph> {
+    rewrite(graph, |_, _| Ok(None))
 }

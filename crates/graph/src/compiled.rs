@@ -1,0 +1,138 @@
+//! A graph after passes, with its schedule, its recent plans, and the recent forms of its late part.
+
+use crate::lower::Place;
+use crate::plan::{self, Plan};
+use crate::session::{HostStep, deny};
+use crate::stage::{Late, Schedule};
+use crate::{Bindings, Graph, Model, Result, passes};
+use tilewright_device::{Buffer, Replay};
+use tilewright_tensor::HostTensor;
+
+/// How many plans, and forms of a late part, are kept. Batch sizes and sequence lengths repeat; more would hold memory.
+const KEPT: usize = 8;
+
+/// See the module.
+pub(crate) struct Compiled {
+    pub(crate) graph: Graph,
+    pub(crate) schedule: Schedule,
+    /// Most recent first.
+    pub(crate) bound: Vec<Bound>,
+    late: Vec<(Vec<HostTensor>, Vec<(usize, Vec<usize>)>, Compiled)>,
+}
+
+/// A plan and its form on the device.
+pub(crate) struct Bound {
+    bindings: Bindings,
+    pub(crate) plan: Plan,
+    /// One for each stage; none for host stages.
+    pub(crate) replays: Vec<Option<Replay>>,
+    /// The arena that the replays are bound to.
+    pub(crate) arena: Option<Buffer>,
+}
+
+impl Compiled {
+    pub(crate) fn new(graph: &Graph, model: &Model) -> Result<Compiled> {
+        let graph = match model.caps() {
+            Some(caps) => passes::device(graph, caps)?,
+            None => graph.clone(),
+        };
+        let schedule = Schedule::new(&graph, model.caps())?;
+        deny(&graph, &schedule.places, model)?;
+        Ok(Compiled {
+            graph,
+            schedule,
+            bound: vec![],
+            late: vec![],
+        })
+    }
+
+    /// Brings the plan for `bindings` to the front, making it if it is new.
+    pub(crate) fn bind(&mut self, model: &Model, bindings: &Bindings) -> Result<()> {
+        if let Some(at) = self.bound.iter().position(|b| b.bindings == *bindings) {
+            self.bound[..=at].rotate_right(1);
+            return Ok(());
+        }
+        let Some(caps) = model.caps() else {
+            return Ok(());
+        };
+        let plan = plan::bind(
+            &self.graph,
+            &self.schedule,
+            bindings,
+            caps,
+            &mut model.derived(),
+        )?;
+        self.bound.truncate(KEPT - 1);
+        let bound = Bound {
+            bindings: bindings.clone(),
+            plan,
+            replays: vec![],
+            arena: None,
+        };
+        self.bound.insert(0, bound);
+        Ok(())
+    }
+
+    /// The late part for these values: equal where values matter, of equal shape elsewhere.
+    pub(crate) fn late_part(
+        &mut self,
+        late: &Late,
+        taken: &[HostTensor],
+        model: &Model,
+    ) -> Result<&mut Compiled> {
+        let (mut values, mut shapes) = (vec![], vec![]);
+        for (i, (t, by_value)) in taken.iter().zip(&late.by_value).enumerate() {
+            if *by_value {
+                values.push(t.clone())
+            } else {
+                shapes.push((i, t.shape().to_vec()))
+            }
+        }
+        match self
+            .late
+            .iter()
+            .position(|(v, s, _)| *v == values && *s == shapes)
+        {
+            Some(at) => self.late[..=at].rotate_right(1),
+            None => {
+                let part = Compiled::new(&late.specialise(taken)?, model)?;
+                self.late.truncate(KEPT - 1);
+                self.late.insert(0, (values, shapes, part));
+            }
+        }
+        Ok(&mut self.late[0].2)
+    }
+
+    pub(crate) fn host_steps(&self) -> Vec<HostStep> {
+        let mut steps = vec![];
+        let nodes = self.graph.nodes();
+        let mut push = |i: usize, reason: &str| {
+            let (node, op) = (nodes[i].name.to_string(), nodes[i].op.name().to_string());
+            steps.push(HostStep {
+                node,
+                op,
+                reason: reason.into(),
+            });
+        };
+        for (i, place) in self.schedule.places.iter().enumerate() {
+            if let Some(Place::Host(reason)) = place {
+                push(i, reason);
+            }
+        }
+        for &i in self.schedule.late.iter().flat_map(|l| &l.compute) {
+            push(i as usize, "output shapes depend on the data");
+        }
+        if let Some((_, _, part)) = self.late.first() {
+            steps.extend(part.host_steps());
+        }
+        steps
+    }
+
+    pub(crate) fn plans(&self) -> Vec<&Plan> {
+        let mut plans: Vec<&Plan> = self.bound.iter().map(|b| &b.plan).collect();
+        if let Some((_, _, part)) = self.late.first() {
+            plans.extend(part.plans());
+        }
+        plans
+    }
+}
