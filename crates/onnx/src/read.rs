@@ -1,0 +1,330 @@
+//! From a model's nodes to a graph: scopes, subgraphs, functions. Operators themselves are made by name from their
+//! attributes; what older operator sets say differently is in [`crate::upgrade`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tilewright_graph::{Attrs, CustomOp, Dim, Fact, Graph, Op, Value};
+use tilewright_tensor::HostTensor;
+
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
+use crate::upgrade::{Old, upgrade};
+use crate::{
+    Error, ExternalData, Functions, Imports, Result, Size, decode_model, node_label, normal_domain,
+    read_attribute, read_sparse_tensor, read_tensor, read_value_info,
+};
+
+/// The newest operator set of the default domain that is understood.
+pub const NEWEST_OPSET: i64 = 28;
+
+/// Functions may call functions; a model that nests deeper than this is refused.
+const MAX_DEPTH: usize = 32;
+
+/// Inlined calls may multiply; a model that expands to more nodes than this is refused.
+const MAX_NODES: usize = 1_000_000;
+
+/// Makes a custom operator from a node's attributes.
+pub type MakeCustom = dyn Fn(&Attrs) -> tilewright_graph::Result<Arc<dyn CustomOp>>;
+
+/// Operators from outside, by (domain, name).
+#[derive(Default)]
+pub struct Registry {
+    custom: HashMap<(String, String), Box<MakeCustom>>,
+}
+
+impl Registry {
+    /// Registers an operator; it takes precedence over one of the engine's own.
+    pub fn insert(&mut self, domain: &str, name: &str, make: Box<MakeCustom>) {
+        let key = (normal_domain(domain).to_owned(), name.to_owned());
+        self.custom.insert(key, make);
+    }
+
+    fn get(&self, node: &NodeProto) -> Option<&MakeCustom> {
+        let key = (normal_domain(node.domain()).to_owned(), node.op_type().to_owned());
+        self.custom.get(&key).map(|make| &**make)
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.custom.keys()).finish()
+    }
+}
+
+/// Reads a model into a graph. `external` answers for tensors whose data lies outside the file.
+///
+/// # Errors
+/// Whatever is wrong with the file, named by node, tensor or attribute.
+pub fn read_model(file: &[u8], external: &dyn ExternalData) -> Result<Graph> {
+    read_model_with(file, external, &Registry::default())
+}
+
+/// [`read_model`] with operators from outside.
+///
+/// # Errors
+/// As [`read_model`].
+pub fn read_model_with(
+    file: &[u8],
+    external: &dyn ExternalData,
+    registry: &Registry,
+) -> Result<Graph> {
+    let model = decode_model(file.to_vec())?;
+    let imports = Imports::new(&model.opset_import)?;
+    let functions = Functions::new(&model.functions)?;
+    let (frames, graphs) = Default::default();
+    let mut reader = Reader { functions, external, registry, frames, graphs, nodes: 0 };
+    let graph = model.graph.as_ref().ok_or_else(|| invalid("it has no graph"))?;
+    Ok(reader.graph(graph, imports, false)?.0)
+}
+
+fn invalid(what: impl Into<String>) -> Error {
+    Error::Model { what: what.into() }
+}
+
+/// A table of names.
+struct Frame {
+    names: HashMap<String, Value>,
+    /// Initialisers not yet used; they become constants when they are.
+    initialisers: HashMap<String, HostTensor>,
+    imports: Imports,
+    /// A subgraph sees the names of the frame below and has a graph of its own; a function's body does neither.
+    subgraph: bool,
+    /// Values of the outer graph that the subgraph takes, in the order of its extra inputs.
+    captures: Vec<Value>,
+}
+
+struct Reader<'a> {
+    functions: Functions<'a>,
+    external: &'a dyn ExternalData,
+    registry: &'a Registry,
+    frames: Vec<Frame>,
+    graphs: Vec<Graph>,
+    nodes: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// A whole graph and, for a subgraph, the outer values it takes after its own inputs.
+    fn graph(&mut self, proto: &GraphProto, imports: Imports, subgraph: bool) -> Result<(Graph, Vec<Value>)> {
+        if self.frames.len() >= MAX_DEPTH {
+            return Err(invalid(format!("graphs and functions nest deeper than {MAX_DEPTH}")));
+        }
+        let mut initialisers = HashMap::new();
+        for tensor in &proto.initializer {
+            initialisers.insert(tensor.name().to_owned(), read_tensor(tensor, self.external)?);
+        }
+        for sparse in &proto.sparse_initializer {
+            let name = sparse.values.as_ref().map(|v| v.name().to_owned()).unwrap_or_default();
+            initialisers.insert(name, read_sparse_tensor(sparse, self.external)?);
+        }
+        self.graphs.push(Graph::new());
+        let (names, captures) = Default::default();
+        self.frames.push(Frame { names, initialisers, imports, subgraph, captures });
+        self.inputs(proto)?;
+        for node in &proto.node {
+            self.node(node)?;
+        }
+        for output in &proto.output {
+            let name = output.name();
+            let value = self.find(name).ok_or_else(|| invalid(format!("nothing makes output `{name}`")))?;
+            self.top().output(name, value);
+        }
+        let frame = self.frames.pop().map(|f| f.captures);
+        let graph = self.graphs.pop();
+        Ok((graph.unwrap_or_default(), frame.unwrap_or_default()))
+    }
+
+    fn inputs(&mut self, proto: &GraphProto) -> Result<()> {
+        for info in &proto.input {
+            let name = info.name();
+            if self.frame().initialisers.contains_key(name) {
+                continue; // a default value, as in IR version 3
+            }
+            let fact = read_value_info(info)?.and_then(|info| {
+                let sizes = info.sizes?;
+                let dim = |(axis, size): (usize, Size)| match size {
+                    Size::Known(n) => Dim::from(n),
+                    Size::Named(symbol) => Dim::symbol(&symbol),
+                    Size::Unknown => Dim::symbol(&format!("{name}.{axis}")),
+                };
+                Some(Fact::new(info.dtype, sizes.into_iter().enumerate().map(dim).collect::<Vec<_>>()))
+            });
+            let value = self.top().input(name, fact)?;
+            self.define(name, value)?;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self) -> &mut Frame {
+        let last = self.frames.len() - 1;
+        &mut self.frames[last]
+    }
+
+    fn top(&mut self) -> &mut Graph {
+        let last = self.graphs.len() - 1;
+        &mut self.graphs[last]
+    }
+
+    fn define(&mut self, name: &str, value: Value) -> Result<()> {
+        if self.frame().names.insert(name.to_owned(), value).is_some() {
+            return Err(invalid(format!("`{name}` is defined twice")));
+        }
+        Ok(())
+    }
+
+    /// The value called `name`, as seen from the innermost frame.
+    fn find(&mut self, name: &str) -> Option<Value> {
+        self.find_from(self.frames.len() - 1, self.graphs.len() - 1, name)
+    }
+
+    fn find_from(&mut self, frame: usize, graph: usize, name: &str) -> Option<Value> {
+        if let Some(value) = self.frames[frame].names.get(name) {
+            return Some(*value);
+        }
+        let value = if let Some(tensor) = self.frames[frame].initialisers.get(name).cloned() {
+            self.graphs[graph].constant(tensor)
+        } else if self.frames[frame].subgraph && frame > 0 && graph > 0 {
+            let outer = self.find_from(frame - 1, graph - 1, name)?;
+            let fact = self.graphs[graph - 1].fact(outer).cloned();
+            match fact.as_ref().and_then(Fact::constant) {
+                Some(tensor) => self.graphs[graph].constant(tensor.clone()),
+                None => {
+                    let inner = self.graphs[graph].input(&format!("{name}@{frame}"), fact).ok()?;
+                    self.frames[frame].captures.push(outer);
+                    inner
+                }
+            }
+        } else {
+            return None;
+        };
+        self.frames[frame].names.insert(name.to_owned(), value);
+        Some(value)
+    }
+
+    fn node(&mut self, node: &NodeProto) -> Result<()> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(invalid(format!("it expands to more than {MAX_NODES} nodes")));
+        }
+        let mut inputs = Vec::with_capacity(node.input.len());
+        for name in &node.input {
+            inputs.push(match &**name {
+                "" => None,
+                name => Some(self.find(name).ok_or_else(|| {
+                    invalid(format!("{} reads `{name}`, which nothing before it makes", node_label(node)))
+                })?),
+            });
+        }
+        let values = match self.functions.of_node(node) {
+            Some(function) => self.call(node, function, &inputs)?,
+            None => self.operator(node, inputs)?,
+        };
+        for (i, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let value = values.get(i).ok_or_else(|| {
+                invalid(format!("{} has {} outputs, `{name}` is one too many", node_label(node), values.len()))
+            })?;
+            self.define(name, *value)?;
+        }
+        Ok(())
+    }
+
+    /// Inlines a function's body.
+    fn call(&mut self, node: &NodeProto, function: &'a FunctionProto, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
+        if self.frames.len() >= MAX_DEPTH {
+            return Err(invalid(format!("{} calls functions deeper than {MAX_DEPTH}", node_label(node))));
+        }
+        if inputs.len() > function.input.len() {
+            return Err(invalid(format!("{} has too many inputs", node_label(node))));
+        }
+        let names = function.input.iter().zip(inputs).filter_map(|(n, v)| Some((n.clone(), (*v)?))).collect();
+        let imports = Imports::new(&function.opset_import)?;
+        let (initialisers, captures) = Default::default();
+        self.frames.push(Frame { names, initialisers, imports, subgraph: false, captures });
+        let absent: Vec<&String> =
+            function.input.iter().enumerate().filter(|(i, _)| inputs.get(*i).is_none_or(Option::is_none)).map(|(_, n)| n).collect();
+        for inner in &function.node {
+            let mut inner = with_attributes(inner, node, function);
+            // An input that the caller left out is left out in the body too.
+            for name in inner.input.iter_mut().filter(|n| absent.contains(n)) {
+                name.clear();
+            }
+            self.node(&inner)?;
+        }
+        let mut values = vec![];
+        for name in &function.output {
+            let value = self.find(name);
+            values.push(value.ok_or_else(|| {
+                invalid(format!("function `{}` does not make its output `{name}`", function.name()))
+            })?);
+        }
+        self.frames.pop();
+        Ok(values)
+    }
+
+    fn operator(&mut self, node: &NodeProto, mut inputs: Vec<Option<Value>>) -> Result<Vec<Value>> {
+        let version = self.frame().imports.version_of(node)?;
+        let mut attrs = Attrs::new(node.op_type());
+        for attribute in &node.attribute {
+            let attr = self.attribute(node, attribute, &mut inputs)?;
+            attrs.set(attribute.name(), attr);
+        }
+        while inputs.last().is_some_and(Option::is_none) {
+            inputs.pop();
+        }
+        let outputs = node.output.len().max(1);
+        if let Some(make) = self.registry.get(node) {
+            let op = Op::from(make(&attrs)?);
+            return Ok(self.top().add_node(op, &inputs, node.name(), outputs)?);
+        }
+        let known_domain = matches!(normal_domain(node.domain()), "" | "ai.onnx.preview");
+        if !known_domain || version > NEWEST_OPSET || !Op::names().contains(&node.op_type()) && !Old::has(node.op_type()) {
+            return Err(Error::UnknownOperator {
+                name: node.op_type().to_owned(),
+                domain: normal_domain(node.domain()).to_owned(),
+                opset: version,
+                node: node_label(node),
+            });
+        }
+        let label = if node.name().is_empty() { node_label(node) } else { node.name().to_owned() };
+        let old = Old { name: node.op_type(), label: &label, version, attrs, inputs, outputs };
+        upgrade(self.top(), old).map_err(Error::Graph)
+    }
+
+    /// An attribute; a subgraph's captured values are appended to the node's inputs, in the order of its attributes.
+    fn attribute(
+        &mut self,
+        node: &NodeProto,
+        attribute: &AttributeProto,
+        inputs: &mut Vec<Option<Value>>,
+    ) -> Result<tilewright_graph::Attr> {
+        let external = self.external;
+        let imports = self.frame().imports.clone();
+        read_attribute(node, attribute, external, &mut |proto| {
+            let (graph, captures) = self.graph(proto, imports.clone(), true)?;
+            inputs.extend(captures.into_iter().map(Some));
+            Ok(Arc::new(graph))
+        })
+    }
+}
+
+/// A node of a function's body with references to the function's attributes replaced by the caller's, or the defaults.
+fn with_attributes(inner: &NodeProto, caller: &NodeProto, function: &FunctionProto) -> NodeProto {
+    let mut inner = inner.clone();
+    inner.attribute = inner.attribute.into_iter().filter_map(|a| bound(a, caller, function)).collect();
+    inner
+}
+
+fn bound(mut attribute: AttributeProto, caller: &NodeProto, function: &FunctionProto) -> Option<AttributeProto> {
+    if !attribute.ref_attr_name().is_empty() {
+        let wanted = attribute.ref_attr_name().to_owned();
+        let given = caller.attribute.iter().chain(&function.attribute_proto).find(|a| a.name() == wanted)?;
+        let mut found = given.clone();
+        found.name = attribute.name;
+        return Some(found);
+    }
+    if let Some(graph) = &mut attribute.g {
+        for node in &mut graph.node {
+            *node = with_attributes(node, caller, function);
+        }
+    }
+    Some(attribute)
+}

@@ -1,0 +1,267 @@
+//! The table of exceptions: what operators of older operator sets say differently from the newest one. Attributes that
+//! became inputs, defaults that moved, and the broadcasting rules of before opset 7. No arithmetic happens here.
+
+use tilewright_graph::{Attr, Attrs, Error, Graph, Op, Result, Value};
+use tilewright_tensor::{DType, HostTensor};
+
+/// A node as the file has it.
+#[derive(Debug)]
+pub(crate) struct Old<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) label: &'a str,
+    /// Version of the operator set.
+    pub(crate) version: i64,
+    pub(crate) attrs: Attrs,
+    pub(crate) inputs: Vec<Option<Value>>,
+    pub(crate) outputs: usize,
+}
+
+/// Operators that no longer exist and become others.
+const RENAMED: [&str; 2] = ["Upsample", "Scatter"];
+
+impl Old<'_> {
+    /// True for names that only older operator sets have.
+    pub(crate) fn has(name: &str) -> bool {
+        RENAMED.contains(&name)
+    }
+
+    fn input(&self, i: usize) -> Option<Value> {
+        self.inputs.get(i).copied().flatten()
+    }
+
+    fn need(&self, i: usize) -> Result<Value> {
+        self.input(i).ok_or_else(|| Error::op(self.name, format!("input {i} of `{}` is missing", self.label)))
+    }
+
+    fn set_input(&mut self, i: usize, value: Value) {
+        if self.inputs.len() <= i {
+            self.inputs.resize(i + 1, None);
+        }
+        self.inputs[i] = Some(value);
+    }
+
+    /// Moves the attribute `name` (integers) to input `i`, if it is there.
+    fn ints_to_input(&mut self, graph: &mut Graph, name: &str, i: usize) -> Result<()> {
+        if let Some(values) = self.attrs.opt::<Vec<i64>>(name)? {
+            self.attrs.remove(name);
+            let value = graph.ints(&values)?;
+            self.set_input(i, value);
+        }
+        Ok(())
+    }
+}
+
+/// Adds the node to `graph` in the terms of the newest operator set; its outputs.
+pub(crate) fn upgrade(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>> {
+    old.attrs.remove("consumed_inputs");
+    let (name, version) = (old.name, old.version);
+    match name {
+        "Add" | "Sub" | "Mul" | "Div" | "And" | "Or" | "Xor" | "Equal" | "Greater" | "Less" | "Pow" | "PRelu"
+            if version < 7 =>
+        {
+            align(graph, &mut old)?;
+        }
+        "Gemm" if version < 7 => {
+            old.attrs.remove("broadcast");
+        }
+        "Reshape" if version < 5 => old.ints_to_input(graph, "shape", 1)?,
+        "Squeeze" | "Unsqueeze" if version < 13 => old.ints_to_input(graph, "axes", 1)?,
+        "ReduceSum" if version < 13 => old.ints_to_input(graph, "axes", 1)?,
+        _ if name.starts_with("Reduce") && version < 18 => old.ints_to_input(graph, "axes", 1)?,
+        "Split" if version < 18 => split(graph, &mut old)?,
+        "Slice" if version < 10 => {
+            old.ints_to_input(graph, "starts", 1)?;
+            old.ints_to_input(graph, "ends", 2)?;
+            old.ints_to_input(graph, "axes", 3)?;
+        }
+        "Pad" if version < 11 => pad(graph, &mut old)?,
+        "Clip" if version < 11 => clip(graph, &mut old)?,
+        "TopK" if version < 10 => {
+            let k: i64 = old.attrs.need("k")?;
+            old.attrs.remove("k");
+            let k = graph.ints(&[k])?;
+            old.set_input(1, k);
+        }
+        "Softmax" | "LogSoftmax" | "Hardmax" if version < 13 => return softmax(graph, &mut old),
+        "Concat" if version < 4 && old.attrs.raw("axis").is_none() => old.attrs.set("axis", Attr::Int(1)),
+        "Cast" if version < 6 => cast(&mut old)?,
+        "Dropout" if version < 12 => {
+            old.attrs = Attrs::new(name); // inference: the ratio plays no part
+        }
+        "BatchNormalization" if version < 14 => {
+            for gone in ["is_test", "spatial"] {
+                old.attrs.remove(gone);
+            }
+            old.outputs = 1;
+        }
+        "GroupNormalization" if version < 21 => group_norm(graph, &mut old)?,
+        "LpPool" | "GlobalLpPool" if version < 2 => {
+            if let Some(p) = old.attrs.opt::<f32>("p").unwrap_or(None) {
+                old.attrs.set("p", Attr::Int(p as i64));
+            }
+        }
+        "Resize" if version < 11 => return resize(graph, &mut old, 1),
+        "Upsample" => return upsample(graph, &mut old),
+        "Scatter" => old.name = "ScatterElements",
+        "Scan" if version < 9 => return Err(Error::op(name, "Scan of opset 8, with a batch axis, is not supported")),
+        "Tile" if version < 6 => return Err(Error::op(name, "Tile of opset 1, along one axis, is not supported")),
+        _ => {}
+    }
+    emit(graph, old)
+}
+
+fn emit(graph: &mut Graph, old: Old<'_>) -> Result<Vec<Value>> {
+    let op = Op::from_name(old.name, &old.attrs).map_err(|e| e.at(old.label, old.name))?;
+    graph.add_node(op, &old.inputs, old.label, old.outputs)
+}
+
+fn add(graph: &mut Graph, name: &str, attrs: Attrs, inputs: &[Value]) -> Result<Value> {
+    let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
+    let values = graph.add_node(Op::from_name(name, &attrs)?, &inputs, "", 1)?;
+    values.first().copied().ok_or_else(|| Error::op(name, "has no output"))
+}
+
+fn rank(graph: &Graph, old: &Old<'_>, i: usize) -> Result<usize> {
+    Ok(graph.need_fact(old.need(i)?)?.rank())
+}
+
+/// Before opset 7 the second operand was laid along the first from `axis` on; missing trailing axes become 1 here.
+fn align(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
+    let axis = old.attrs.opt::<i64>("axis")?;
+    let broadcast = old.attrs.or("broadcast", 0i64)? != 0;
+    old.attrs.remove("axis");
+    old.attrs.remove("broadcast");
+    let per_channel = old.name == "PRelu";
+    let Some(axis) = (if per_channel { Some(1) } else { axis.filter(|_| broadcast) }) else { return Ok(()) };
+    let (a, b) = (rank(graph, old, 0)?, rank(graph, old, 1)?);
+    if per_channel && (b != 1 || a < 3) {
+        return Ok(());
+    }
+    let axis = if axis < 0 { axis + a as i64 } else { axis };
+    let trailing = a as i64 - axis - b as i64;
+    if trailing < 0 {
+        return Err(Error::op(old.name, format!("operands of rank {a} and {b} do not fit at axis {axis}")));
+    }
+    if trailing > 0 {
+        let axes: Vec<i64> = (b as i64..b as i64 + trailing).collect();
+        let axes = graph.ints(&axes)?;
+        let aligned = add(graph, "Unsqueeze", Attrs::new("Unsqueeze"), &[old.need(1)?, axes])?;
+        old.set_input(1, aligned);
+    }
+    Ok(())
+}
+
+fn split(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
+    if old.version < 13 {
+        old.ints_to_input(graph, "split", 1)?;
+    }
+    if old.input(1).is_none() {
+        old.attrs.set("num_outputs", Attr::Int(old.outputs as i64));
+    }
+    Ok(())
+}
+
+fn pad(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
+    let name = if old.version < 2 { "paddings" } else { "pads" };
+    old.ints_to_input(graph, name, 1)?;
+    let value: f32 = old.attrs.or("value", 0.0)?;
+    old.attrs.remove("value");
+    let value = scalar_like(graph, old, value)?;
+    old.set_input(2, value);
+    Ok(())
+}
+
+fn clip(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
+    for (i, name) in [(1, "min"), (2, "max")] {
+        if let Some(bound) = old.attrs.opt::<f32>(name)? {
+            old.attrs.remove(name);
+            let bound = scalar_like(graph, old, bound)?;
+            old.set_input(i, bound);
+        }
+    }
+    Ok(())
+}
+
+/// A scalar of the type of input 0.
+fn scalar_like(graph: &mut Graph, old: &Old<'_>, value: f32) -> Result<Value> {
+    let dtype = graph.fact(old.need(0)?).map_or(DType::F32, |f| f.dtype);
+    graph.scalar(dtype, f64::from(value))
+}
+
+/// Before opset 13 the axes from `axis` on counted as one.
+fn softmax(graph: &mut Graph, old: &mut Old<'_>) -> Result<Vec<Value>> {
+    let x = old.need(0)?;
+    let axis: i64 = old.attrs.or("axis", 1)?;
+    let rank = graph.need_fact(x)?.rank() as i64;
+    let attrs = Attrs::new(old.name).with("axis", -1i64);
+    if axis == rank - 1 || axis == -1 {
+        return Ok(vec![add(graph, old.name, attrs, &[x])?]);
+    }
+    let flat = add(graph, "Flatten", Attrs::new("Flatten").with("axis", axis), &[x])?;
+    let flat = add(graph, old.name, attrs, &[flat])?;
+    let shape = add(graph, "Shape", Attrs::new("Shape"), &[x])?;
+    Ok(vec![add(graph, "Reshape", Attrs::new("Reshape"), &[flat, shape])?])
+}
+
+fn cast(old: &mut Old<'_>) -> Result<()> {
+    let Some(name) = old.attrs.opt::<String>("to").unwrap_or(None) else { return Ok(()) };
+    let code = match &*name.to_uppercase() {
+        "FLOAT" => 1,
+        "UINT8" => 2,
+        "INT8" => 3,
+        "UINT16" => 4,
+        "INT16" => 5,
+        "INT32" => 6,
+        "INT64" => 7,
+        "BOOL" => 9,
+        "FLOAT16" => 10,
+        "DOUBLE" => 11,
+        "UINT32" => 12,
+        "UINT64" => 13,
+        _ => return Err(Error::op("Cast", format!("unknown type `{name}`"))),
+    };
+    old.attrs.set("to", Attr::Int(code));
+    Ok(())
+}
+
+/// Before opset 21 scale and bias were one a group; they become one a channel.
+fn group_norm(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
+    let groups: i64 = old.attrs.need("num_groups")?;
+    let channels = graph.need_fact(old.need(0)?)?.shape.get(1).and_then(|d| d.known());
+    let Some(channels) = channels.filter(|c| groups > 0 && c % groups == 0) else {
+        return Err(Error::op(old.name, format!("the number of channels must be known and divide by {groups}")));
+    };
+    let (column, wide, flat) =
+        (graph.ints(&[groups, 1])?, graph.ints(&[groups, channels / groups])?, graph.ints(&[channels])?);
+    for i in [1, 2] {
+        let v = add(graph, "Reshape", Attrs::new("Reshape"), &[old.need(i)?, column])?;
+        let v = add(graph, "Expand", Attrs::new("Expand"), &[v, wide])?;
+        let v = add(graph, "Reshape", Attrs::new("Reshape"), &[v, flat])?;
+        old.set_input(i, v);
+    }
+    Ok(())
+}
+
+/// Resize of opset 10 and Upsample: output pixel times 1 / scale, rounded down.
+fn resize(graph: &mut Graph, old: &mut Old<'_>, scales: usize) -> Result<Vec<Value>> {
+    let mode: String = old.attrs.or("mode", "nearest".to_owned())?;
+    let mode = if mode == "bilinear" { "linear".to_owned() } else { mode };
+    let attrs = Attrs::new("Resize")
+        .with("mode", mode)
+        .with("coordinate_transformation_mode", "asymmetric".to_owned())
+        .with("nearest_mode", "floor".to_owned());
+    let inputs = [Some(old.need(0)?), None, Some(old.need(scales)?)];
+    graph.add_node(Op::from_name("Resize", &attrs)?, &inputs, old.label, 1)
+}
+
+fn upsample(graph: &mut Graph, old: &mut Old<'_>) -> Result<Vec<Value>> {
+    if old.version < 9 {
+        let scales = match old.attrs.opt::<Vec<f32>>("scales")? {
+            Some(scales) => scales,
+            None => vec![1.0, 1.0, old.attrs.need("height_scale")?, old.attrs.need("width_scale")?],
+        };
+        let scales = graph.constant(HostTensor::from_vec([scales.len()], scales)?);
+        old.set_input(1, scales);
+    }
+    resize(graph, old, 1)
+}
