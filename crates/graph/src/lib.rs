@@ -28,6 +28,6 @@ pub use error::{Error, Result};
 pub use fact::Fact;
 pub use graph::{Graph, Node, Value};
 pub use model::{Fallback, Model, ModelOptions, RunLimits};
-pub use op::{Case, Operator};
+pub use op::{Case, CustomOp, Operator};
 pub use ops::Op;
 pub use session::{HostStep, NodeTime, Session};

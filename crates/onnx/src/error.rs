@@ -76,6 +76,27 @@ pub enum Error {
         /// What was expected and what was found.
         what: String,
     },
+    /// A model file that cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An operator that this engine does not have, or of an operator set newer than it knows.
+    #[error("{node}: operator `{name}` of domain `{domain}`, opset {opset}, is not supported")]
+    UnknownOperator {
+        /// The operator.
+        name: String,
+        /// Its domain; empty for ONNX's own.
+        domain: String,
+        /// The version of the operator set.
+        opset: i64,
+        /// The node's label, see [`crate::node_label`].
+        node: String,
+    },
     /// From the graph that is built or written.
     #[error(transparent)]
     Graph(#[from] tilewright_graph::Error),

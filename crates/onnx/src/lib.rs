@@ -1,6 +1,7 @@
 //! ONNX models in and out: protobuf messages, tensors, attributes, and where weights outside the model file come from.
 //!
 //! - [`proto`]: the messages as the specification defines them.
+//! - [`read_model`]: a model as a graph.
 //! - [`decode_model`], [`Imports`], [`Functions`]: a model and what its nodes refer to.
 //! - [`read_tensor`], [`write_tensor`], [`load_tensor`], [`save_tensor`]: tensors.
 //! - [`read_value_info`], [`read_attribute`]: types and attributes.
@@ -19,14 +20,17 @@ mod model;
     reason = "generated; the meaning of every field is told in onnx.proto"
 )]
 pub mod proto;
+mod read;
 mod sparse;
 mod tensor;
+mod upgrade;
 mod value;
 
 pub use attribute::{read_attribute, write_attribute};
 pub use error::{Error, Result};
 pub use external::{ExternalData, ModelDir, NoExternalData};
 pub use model::{Functions, Imports, decode_model, node_label, normal_domain};
+pub use read::{MakeCustom, NEWEST_OPSET, Registry, read_model, read_model_file, read_model_with};
 pub use sparse::read_sparse_tensor;
 pub use tensor::{load_tensor, read_tensor, save_tensor, write_tensor};
 pub use value::{Size, ValueInfo, read_value_info};

@@ -10,8 +10,8 @@ use tilewright_tensor::HostTensor;
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
 use crate::upgrade::{Old, upgrade};
 use crate::{
-    Error, ExternalData, Functions, Imports, Result, Size, decode_model, node_label, normal_domain,
-    read_attribute, read_sparse_tensor, read_tensor, read_value_info,
+    Error, ExternalData, Functions, Imports, ModelDir, Result, Size, decode_model, node_label,
+    normal_domain, read_attribute, read_sparse_tensor, read_tensor, read_value_info,
 };
 
 /// The newest operator set of the default domain that is understood.
@@ -40,7 +40,10 @@ impl Registry {
     }
 
     fn get(&self, node: &NodeProto) -> Option<&MakeCustom> {
-        let key = (normal_domain(node.domain()).to_owned(), node.op_type().to_owned());
+        let key = (
+            normal_domain(node.domain()).to_owned(),
+            node.op_type().to_owned(),
+        );
         self.custom.get(&key).map(|make| &**make)
     }
 }
@@ -72,9 +75,32 @@ pub fn read_model_with(
     let imports = Imports::new(&model.opset_import)?;
     let functions = Functions::new(&model.functions)?;
     let (frames, graphs) = Default::default();
-    let mut reader = Reader { functions, external, registry, frames, graphs, nodes: 0 };
-    let graph = model.graph.as_ref().ok_or_else(|| invalid("it has no graph"))?;
+    let mut reader = Reader {
+        functions,
+        external,
+        registry,
+        frames,
+        graphs,
+        nodes: 0,
+    };
+    let graph = model
+        .graph
+        .as_ref()
+        .ok_or_else(|| invalid("it has no graph"))?;
     Ok(reader.graph(graph, imports, false)?.0)
+}
+
+/// Reads the model in a file; external data may lie in its folder.
+///
+/// # Errors
+/// As [`read_model`]; [`Error::File`] where the file cannot be read.
+pub fn read_model_file(path: impl AsRef<std::path::Path>) -> Result<Graph> {
+    let path = path.as_ref();
+    let file = std::fs::read(path).map_err(|source| Error::File {
+        path: path.display().to_string(),
+        source,
+    })?;
+    read_model(&file, &ModelDir::of_model(path))
 }
 
 fn invalid(what: impl Into<String>) -> Error {
@@ -104,28 +130,50 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A whole graph and, for a subgraph, the outer values it takes after its own inputs.
-    fn graph(&mut self, proto: &GraphProto, imports: Imports, subgraph: bool) -> Result<(Graph, Vec<Value>)> {
+    fn graph(
+        &mut self,
+        proto: &GraphProto,
+        imports: Imports,
+        subgraph: bool,
+    ) -> Result<(Graph, Vec<Value>)> {
         if self.frames.len() >= MAX_DEPTH {
-            return Err(invalid(format!("graphs and functions nest deeper than {MAX_DEPTH}")));
+            return Err(invalid(format!(
+                "graphs and functions nest deeper than {MAX_DEPTH}"
+            )));
         }
         let mut initialisers = HashMap::new();
         for tensor in &proto.initializer {
-            initialisers.insert(tensor.name().to_owned(), read_tensor(tensor, self.external)?);
+            initialisers.insert(
+                tensor.name().to_owned(),
+                read_tensor(tensor, self.external)?,
+            );
         }
         for sparse in &proto.sparse_initializer {
-            let name = sparse.values.as_ref().map(|v| v.name().to_owned()).unwrap_or_default();
+            let name = sparse
+                .values
+                .as_ref()
+                .map(|v| v.name().to_owned())
+                .unwrap_or_default();
             initialisers.insert(name, read_sparse_tensor(sparse, self.external)?);
         }
         self.graphs.push(Graph::new());
         let (names, captures) = Default::default();
-        self.frames.push(Frame { names, initialisers, imports, subgraph, captures });
+        self.frames.push(Frame {
+            names,
+            initialisers,
+            imports,
+            subgraph,
+            captures,
+        });
         self.inputs(proto)?;
         for node in &proto.node {
             self.node(node)?;
         }
         for output in &proto.output {
             let name = output.name();
-            let value = self.find(name).ok_or_else(|| invalid(format!("nothing makes output `{name}`")))?;
+            let value = self
+                .find(name)
+                .ok_or_else(|| invalid(format!("nothing makes output `{name}`")))?;
             self.top().output(name, value);
         }
         let frame = self.frames.pop().map(|f| f.captures);
@@ -146,7 +194,10 @@ impl<'a> Reader<'a> {
                     Size::Named(symbol) => Dim::symbol(&symbol),
                     Size::Unknown => Dim::symbol(&format!("{name}.{axis}")),
                 };
-                Some(Fact::new(info.dtype, sizes.into_iter().enumerate().map(dim).collect::<Vec<_>>()))
+                Some(Fact::new(
+                    info.dtype,
+                    sizes.into_iter().enumerate().map(dim).collect::<Vec<_>>(),
+                ))
             });
             let value = self.top().input(name, fact)?;
             self.define(name, value)?;
@@ -188,7 +239,9 @@ impl<'a> Reader<'a> {
             match fact.as_ref().and_then(Fact::constant) {
                 Some(tensor) => self.graphs[graph].constant(tensor.clone()),
                 None => {
-                    let inner = self.graphs[graph].input(&format!("{name}@{frame}"), fact).ok()?;
+                    let inner = self.graphs[graph]
+                        .input(&format!("{name}@{frame}"), fact)
+                        .ok()?;
                     self.frames[frame].captures.push(outer);
                     inner
                 }
@@ -203,14 +256,19 @@ impl<'a> Reader<'a> {
     fn node(&mut self, node: &NodeProto) -> Result<()> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return Err(invalid(format!("it expands to more than {MAX_NODES} nodes")));
+            return Err(invalid(format!(
+                "it expands to more than {MAX_NODES} nodes"
+            )));
         }
         let mut inputs = Vec::with_capacity(node.input.len());
         for name in &node.input {
             inputs.push(match &**name {
                 "" => None,
                 name => Some(self.find(name).ok_or_else(|| {
-                    invalid(format!("{} reads `{name}`, which nothing before it makes", node_label(node)))
+                    invalid(format!(
+                        "{} reads `{name}`, which nothing before it makes",
+                        node_label(node)
+                    ))
                 })?),
             });
         }
@@ -218,9 +276,18 @@ impl<'a> Reader<'a> {
             Some(function) => self.call(node, function, &inputs)?,
             None => self.operator(node, inputs)?,
         };
-        for (i, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+        for (i, name) in node
+            .output
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| !name.is_empty())
+        {
             let value = values.get(i).ok_or_else(|| {
-                invalid(format!("{} has {} outputs, `{name}` is one too many", node_label(node), values.len()))
+                invalid(format!(
+                    "{} has {} outputs, `{name}` is one too many",
+                    node_label(node),
+                    values.len()
+                ))
             })?;
             self.define(name, *value)?;
         }
@@ -228,23 +295,51 @@ impl<'a> Reader<'a> {
     }
 
     /// Inlines a function's body.
-    fn call(&mut self, node: &NodeProto, function: &'a FunctionProto, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
+    fn call(
+        &mut self,
+        node: &NodeProto,
+        function: &'a FunctionProto,
+        inputs: &[Option<Value>],
+    ) -> Result<Vec<Value>> {
         if self.frames.len() >= MAX_DEPTH {
-            return Err(invalid(format!("{} calls functions deeper than {MAX_DEPTH}", node_label(node))));
+            return Err(invalid(format!(
+                "{} calls functions deeper than {MAX_DEPTH}",
+                node_label(node)
+            )));
         }
         if inputs.len() > function.input.len() {
             return Err(invalid(format!("{} has too many inputs", node_label(node))));
         }
-        let names = function.input.iter().zip(inputs).filter_map(|(n, v)| Some((n.clone(), (*v)?))).collect();
+        let names = function
+            .input
+            .iter()
+            .zip(inputs)
+            .filter_map(|(n, v)| Some((n.clone(), (*v)?)))
+            .collect();
         let imports = Imports::new(&function.opset_import)?;
         let (initialisers, captures) = Default::default();
-        self.frames.push(Frame { names, initialisers, imports, subgraph: false, captures });
-        let absent: Vec<&String> =
-            function.input.iter().enumerate().filter(|(i, _)| inputs.get(*i).is_none_or(Option::is_none)).map(|(_, n)| n).collect();
+        self.frames.push(Frame {
+            names,
+            initialisers,
+            imports,
+            subgraph: false,
+            captures,
+        });
+        let absent: Vec<&str> = function
+            .input
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| inputs.get(*i).is_none_or(Option::is_none))
+            .map(|(_, n)| n.as_str())
+            .collect();
         for inner in &function.node {
             let mut inner = with_attributes(inner, node, function);
             // An input that the caller left out is left out in the body too.
-            for name in inner.input.iter_mut().filter(|n| absent.contains(n)) {
+            for name in inner
+                .input
+                .iter_mut()
+                .filter(|n| absent.contains(&n.as_str()))
+            {
                 name.clear();
             }
             self.node(&inner)?;
@@ -253,7 +348,10 @@ impl<'a> Reader<'a> {
         for name in &function.output {
             let value = self.find(name);
             values.push(value.ok_or_else(|| {
-                invalid(format!("function `{}` does not make its output `{name}`", function.name()))
+                invalid(format!(
+                    "function `{}` does not make its output `{name}`",
+                    function.name()
+                ))
             })?);
         }
         self.frames.pop();
@@ -276,7 +374,10 @@ impl<'a> Reader<'a> {
             return Ok(self.top().add_node(op, &inputs, node.name(), outputs)?);
         }
         let known_domain = matches!(normal_domain(node.domain()), "" | "ai.onnx.preview");
-        if !known_domain || version > NEWEST_OPSET || !Op::names().contains(&node.op_type()) && !Old::has(node.op_type()) {
+        if !known_domain
+            || version > NEWEST_OPSET
+            || !Op::names().contains(&node.op_type()) && !Old::has(node.op_type())
+        {
             return Err(Error::UnknownOperator {
                 name: node.op_type().to_owned(),
                 domain: normal_domain(node.domain()).to_owned(),
@@ -284,8 +385,19 @@ impl<'a> Reader<'a> {
                 node: node_label(node),
             });
         }
-        let label = if node.name().is_empty() { node_label(node) } else { node.name().to_owned() };
-        let old = Old { name: node.op_type(), label: &label, version, attrs, inputs, outputs };
+        let label = if node.name().is_empty() {
+            node_label(node)
+        } else {
+            node.name().to_owned()
+        };
+        let old = Old {
+            name: node.op_type(),
+            label: &label,
+            version,
+            attrs,
+            inputs,
+            outputs,
+        };
         upgrade(self.top(), old).map_err(Error::Graph)
     }
 
@@ -309,14 +421,26 @@ impl<'a> Reader<'a> {
 /// A node of a function's body with references to the function's attributes replaced by the caller's, or the defaults.
 fn with_attributes(inner: &NodeProto, caller: &NodeProto, function: &FunctionProto) -> NodeProto {
     let mut inner = inner.clone();
-    inner.attribute = inner.attribute.into_iter().filter_map(|a| bound(a, caller, function)).collect();
+    inner.attribute = inner
+        .attribute
+        .into_iter()
+        .filter_map(|a| bound(a, caller, function))
+        .collect();
     inner
 }
 
-fn bound(mut attribute: AttributeProto, caller: &NodeProto, function: &FunctionProto) -> Option<AttributeProto> {
+fn bound(
+    mut attribute: AttributeProto,
+    caller: &NodeProto,
+    function: &FunctionProto,
+) -> Option<AttributeProto> {
     if !attribute.ref_attr_name().is_empty() {
         let wanted = attribute.ref_attr_name().to_owned();
-        let given = caller.attribute.iter().chain(&function.attribute_proto).find(|a| a.name() == wanted)?;
+        let given = caller
+            .attribute
+            .iter()
+            .chain(&function.attribute_proto)
+            .find(|a| a.name() == wanted)?;
         let mut found = given.clone();
         found.name = attribute.name;
         return Some(found);

@@ -30,7 +30,12 @@ impl Old<'_> {
     }
 
     fn need(&self, i: usize) -> Result<Value> {
-        self.input(i).ok_or_else(|| Error::op(self.name, format!("input {i} of `{}` is missing", self.label)))
+        self.input(i).ok_or_else(|| {
+            Error::op(
+                self.name,
+                format!("input {i} of `{}` is missing", self.label),
+            )
+        })
     }
 
     fn set_input(&mut self, i: usize, value: Value) {
@@ -56,7 +61,8 @@ pub(crate) fn upgrade(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>>
     old.attrs.remove("consumed_inputs");
     let (name, version) = (old.name, old.version);
     match name {
-        "Add" | "Sub" | "Mul" | "Div" | "And" | "Or" | "Xor" | "Equal" | "Greater" | "Less" | "Pow" | "PRelu"
+        "Add" | "Sub" | "Mul" | "Div" | "And" | "Or" | "Xor" | "Equal" | "Greater" | "Less"
+        | "Pow" | "PRelu"
             if version < 7 =>
         {
             align(graph, &mut old)?;
@@ -83,7 +89,9 @@ pub(crate) fn upgrade(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>>
             old.set_input(1, k);
         }
         "Softmax" | "LogSoftmax" | "Hardmax" if version < 13 => return softmax(graph, &mut old),
-        "Concat" if version < 4 && old.attrs.raw("axis").is_none() => old.attrs.set("axis", Attr::Int(1)),
+        "Concat" if version < 4 && old.attrs.raw("axis").is_none() => {
+            old.attrs.set("axis", Attr::Int(1))
+        }
         "Cast" if version < 6 => cast(&mut old)?,
         "Dropout" if version < 12 => {
             old.attrs = Attrs::new(name); // inference: the ratio plays no part
@@ -103,8 +111,18 @@ pub(crate) fn upgrade(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>>
         "Resize" if version < 11 => return resize(graph, &mut old, 1),
         "Upsample" => return upsample(graph, &mut old),
         "Scatter" => old.name = "ScatterElements",
-        "Scan" if version < 9 => return Err(Error::op(name, "Scan of opset 8, with a batch axis, is not supported")),
-        "Tile" if version < 6 => return Err(Error::op(name, "Tile of opset 1, along one axis, is not supported")),
+        "Scan" if version < 9 => {
+            return Err(Error::op(
+                name,
+                "Scan of opset 8, with a batch axis, is not supported",
+            ));
+        }
+        "Tile" if version < 6 => {
+            return Err(Error::op(
+                name,
+                "Tile of opset 1, along one axis, is not supported",
+            ));
+        }
         _ => {}
     }
     emit(graph, old)
@@ -118,7 +136,10 @@ fn emit(graph: &mut Graph, old: Old<'_>) -> Result<Vec<Value>> {
 fn add(graph: &mut Graph, name: &str, attrs: Attrs, inputs: &[Value]) -> Result<Value> {
     let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
     let values = graph.add_node(Op::from_name(name, &attrs)?, &inputs, "", 1)?;
-    values.first().copied().ok_or_else(|| Error::op(name, "has no output"))
+    values
+        .first()
+        .copied()
+        .ok_or_else(|| Error::op(name, "has no output"))
 }
 
 fn rank(graph: &Graph, old: &Old<'_>, i: usize) -> Result<usize> {
@@ -132,7 +153,13 @@ fn align(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
     old.attrs.remove("axis");
     old.attrs.remove("broadcast");
     let per_channel = old.name == "PRelu";
-    let Some(axis) = (if per_channel { Some(1) } else { axis.filter(|_| broadcast) }) else { return Ok(()) };
+    let Some(axis) = (if per_channel {
+        Some(1)
+    } else {
+        axis.filter(|_| broadcast)
+    }) else {
+        return Ok(());
+    };
     let (a, b) = (rank(graph, old, 0)?, rank(graph, old, 1)?);
     if per_channel && (b != 1 || a < 3) {
         return Ok(());
@@ -140,12 +167,20 @@ fn align(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
     let axis = if axis < 0 { axis + a as i64 } else { axis };
     let trailing = a as i64 - axis - b as i64;
     if trailing < 0 {
-        return Err(Error::op(old.name, format!("operands of rank {a} and {b} do not fit at axis {axis}")));
+        return Err(Error::op(
+            old.name,
+            format!("operands of rank {a} and {b} do not fit at axis {axis}"),
+        ));
     }
     if trailing > 0 {
         let axes: Vec<i64> = (b as i64..b as i64 + trailing).collect();
         let axes = graph.ints(&axes)?;
-        let aligned = add(graph, "Unsqueeze", Attrs::new("Unsqueeze"), &[old.need(1)?, axes])?;
+        let aligned = add(
+            graph,
+            "Unsqueeze",
+            Attrs::new("Unsqueeze"),
+            &[old.need(1)?, axes],
+        )?;
         old.set_input(1, aligned);
     }
     Ok(())
@@ -197,14 +232,26 @@ fn softmax(graph: &mut Graph, old: &mut Old<'_>) -> Result<Vec<Value>> {
     if axis == rank - 1 || axis == -1 {
         return Ok(vec![add(graph, old.name, attrs, &[x])?]);
     }
-    let flat = add(graph, "Flatten", Attrs::new("Flatten").with("axis", axis), &[x])?;
+    let flat = add(
+        graph,
+        "Flatten",
+        Attrs::new("Flatten").with("axis", axis),
+        &[x],
+    )?;
     let flat = add(graph, old.name, attrs, &[flat])?;
     let shape = add(graph, "Shape", Attrs::new("Shape"), &[x])?;
-    Ok(vec![add(graph, "Reshape", Attrs::new("Reshape"), &[flat, shape])?])
+    Ok(vec![add(
+        graph,
+        "Reshape",
+        Attrs::new("Reshape"),
+        &[flat, shape],
+    )?])
 }
 
 fn cast(old: &mut Old<'_>) -> Result<()> {
-    let Some(name) = old.attrs.opt::<String>("to").unwrap_or(None) else { return Ok(()) };
+    let Some(name) = old.attrs.opt::<String>("to").unwrap_or(None) else {
+        return Ok(());
+    };
     let code = match &*name.to_uppercase() {
         "FLOAT" => 1,
         "UINT8" => 2,
@@ -227,14 +274,29 @@ fn cast(old: &mut Old<'_>) -> Result<()> {
 /// Before opset 21 scale and bias were one a group; they become one a channel.
 fn group_norm(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
     let groups: i64 = old.attrs.need("num_groups")?;
-    let channels = graph.need_fact(old.need(0)?)?.shape.get(1).and_then(|d| d.known());
+    let channels = graph
+        .need_fact(old.need(0)?)?
+        .shape
+        .get(1)
+        .and_then(|d| d.known());
     let Some(channels) = channels.filter(|c| groups > 0 && c % groups == 0) else {
-        return Err(Error::op(old.name, format!("the number of channels must be known and divide by {groups}")));
+        return Err(Error::op(
+            old.name,
+            format!("the number of channels must be known and divide by {groups}"),
+        ));
     };
-    let (column, wide, flat) =
-        (graph.ints(&[groups, 1])?, graph.ints(&[groups, channels / groups])?, graph.ints(&[channels])?);
+    let (column, wide, flat) = (
+        graph.ints(&[groups, 1])?,
+        graph.ints(&[groups, channels / groups])?,
+        graph.ints(&[channels])?,
+    );
     for i in [1, 2] {
-        let v = add(graph, "Reshape", Attrs::new("Reshape"), &[old.need(i)?, column])?;
+        let v = add(
+            graph,
+            "Reshape",
+            Attrs::new("Reshape"),
+            &[old.need(i)?, column],
+        )?;
         let v = add(graph, "Expand", Attrs::new("Expand"), &[v, wide])?;
         let v = add(graph, "Reshape", Attrs::new("Reshape"), &[v, flat])?;
         old.set_input(i, v);
@@ -245,7 +307,11 @@ fn group_norm(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
 /// Resize of opset 10 and Upsample: output pixel times 1 / scale, rounded down.
 fn resize(graph: &mut Graph, old: &mut Old<'_>, scales: usize) -> Result<Vec<Value>> {
     let mode: String = old.attrs.or("mode", "nearest".to_owned())?;
-    let mode = if mode == "bilinear" { "linear".to_owned() } else { mode };
+    let mode = if mode == "bilinear" {
+        "linear".to_owned()
+    } else {
+        mode
+    };
     let attrs = Attrs::new("Resize")
         .with("mode", mode)
         .with("coordinate_transformation_mode", "asymmetric".to_owned())
@@ -258,7 +324,12 @@ fn upsample(graph: &mut Graph, old: &mut Old<'_>) -> Result<Vec<Value>> {
     if old.version < 9 {
         let scales = match old.attrs.opt::<Vec<f32>>("scales")? {
             Some(scales) => scales,
-            None => vec![1.0, 1.0, old.attrs.need("height_scale")?, old.attrs.need("width_scale")?],
+            None => vec![
+                1.0,
+                1.0,
+                old.attrs.need("height_scale")?,
+                old.attrs.need("width_scale")?,
+            ],
         };
         let scales = graph.constant(HostTensor::from_vec([scales.len()], scales)?);
         old.set_input(1, scales);

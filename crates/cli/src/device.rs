@@ -1,0 +1,41 @@
+//! The `--device` option.
+
+use crate::Failure;
+use tilewright::{AdapterChoice, Gpu, GpuOptions, Graph, Model, ModelOptions, block_on};
+
+/// Where to run.
+#[derive(clap::Args, Clone)]
+pub(crate) struct DeviceArgs {
+    /// `gpu` (the best adapter), `host` (no adapter, slow), or an adapter's key from `tilewright adapters`.
+    #[arg(long, default_value = "gpu", value_name = "gpu|host|KEY")]
+    pub(crate) device: String,
+    /// Ask the adapter for default WebGPU limits and no features.
+    #[arg(long)]
+    pub(crate) default_limits: bool,
+}
+
+impl DeviceArgs {
+    /// The adapter, or none for the host.
+    pub(crate) fn gpu(&self) -> Result<Option<Gpu>, Failure> {
+        let choice = match &*self.device {
+            "host" => return Ok(None),
+            "gpu" => AdapterChoice::Auto,
+            key => AdapterChoice::Key(key.to_owned()),
+        };
+        let mut options = GpuOptions::new().adapter(choice);
+        if self.default_limits {
+            options = options.default_limits_only();
+        }
+        let gpu = block_on(Gpu::new(options))
+            .map_err(|e| format!("{e}; `--device host` runs without an adapter"))?;
+        Ok(Some(gpu))
+    }
+}
+
+/// A model on a device, or on the host.
+pub(crate) fn model(graph: Graph, gpu: Option<&Gpu>, options: ModelOptions) -> Model {
+    match gpu {
+        Some(gpu) => Model::new(graph, gpu, options),
+        None => Model::host(graph, options),
+    }
+}

@@ -1,0 +1,56 @@
+//! `tilewright`: run, inspect and measure models.
+
+mod adapters;
+mod device;
+mod inspect;
+mod run;
+mod suite;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// What a command may fail with: a message for people.
+type Failure = Box<dyn std::error::Error>;
+
+/// Runs neural networks on any GPU.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Example: tilewright run model.onnx --input x=random --repeat 10"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists the adapters and what they can do.
+    Adapters(adapters::Args),
+    /// Runs a model.
+    Run(run::Args),
+    /// Shows what becomes of a model: graph, plan, shaders, coverage.
+    Inspect(inspect::Args),
+    /// Runs a list of test folders (model.onnx, test_data_set_K/input_I.pb) and writes the outputs.
+    Suite(suite::Args),
+    /// Runs test folders named on standard input; started by `suite`.
+    #[command(hide = true)]
+    SuiteWorker(suite::WorkerArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Adapters(args) => adapters::main(&args),
+        Command::Run(args) => run::main(&args),
+        Command::Inspect(args) => inspect::main(&args),
+        Command::Suite(args) => suite::main(&args),
+        Command::SuiteWorker(args) => suite::worker(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
