@@ -1,7 +1,10 @@
 //! What JavaScript can call.
 
 use js_sys::{Object, Reflect};
-use tilewright_device::wgpu;
+use tilewright_device::{
+    BufferUse, Dispatch, Gpu, GpuOptions, Recorder, Result, Slot, Span, SubmitOptions, Variant,
+    fold_groups,
+};
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -16,39 +19,64 @@ pub fn start() {
     std::panic::set_hook(Box::new(|info| console_error(&info.to_string())));
 }
 
-/// Asks the browser for its WebGPU adapter and a device with the default limits.
-///
-/// Resolves to `{name, backend, bindingBytes, workgroupBytes, invocations}`; rejects with a sentence where there is none.
+/// The browser's WebGPU adapter, opened with what it offers.
 #[wasm_bindgen]
-pub async fn adapter() -> Result<JsValue, JsError> {
-    let instance = wgpu::Instance::default();
-    let adapter = instance
-        .request_adapter(&wgpu::RequestAdapterOptions::default())
-        .await?;
-    let (device, _queue) = adapter
-        .request_device(&wgpu::DeviceDescriptor::default())
-        .await?;
-    let (info, limits) = (adapter.get_info(), device.limits());
-    let object = Object::new();
-    let mut set = |name: &str, value: JsValue| Reflect::set(&object, &name.into(), &value);
-    let fields = [
-        ("name", info.name.as_str().into()),
-        ("backend", info.backend.to_str().into()),
-        (
-            "bindingBytes",
-            limits.max_storage_buffer_binding_size.into(),
-        ),
-        (
-            "workgroupBytes",
-            limits.max_compute_workgroup_storage_size.into(),
-        ),
-        (
-            "invocations",
-            limits.max_compute_invocations_per_workgroup.into(),
-        ),
-    ];
-    for (name, value) in fields {
-        set(name, value).map_err(|_| JsError::new("cannot set a field"))?;
+pub struct Adapter(Gpu);
+
+#[wasm_bindgen]
+impl Adapter {
+    /// Asks the browser for its adapter and a device; rejects with a sentence where there is none.
+    pub async fn open() -> std::result::Result<Adapter, JsError> {
+        Ok(Self(Gpu::new(GpuOptions::new()).await?))
     }
-    Ok(object.into())
+
+    /// What the adapter says of itself: `{key, f16, int8Dot, timestamps, bindingBytes, workgroupBytes, invocations}`.
+    #[wasm_bindgen(getter)]
+    pub fn info(&self) -> std::result::Result<Object, JsValue> {
+        let (caps, object) = (self.0.caps(), Object::new());
+        let fields: [(&str, JsValue); 7] = [
+            ("key", self.0.info().key.as_str().into()),
+            ("f16", caps.f16.into()),
+            ("int8Dot", caps.int8_dot.into()),
+            ("timestamps", caps.timestamps.into()),
+            ("bindingBytes", (caps.limits.binding_bytes as f64).into()),
+            ("workgroupBytes", caps.limits.workgroup_bytes.into()),
+            ("invocations", caps.limits.invocations.into()),
+        ];
+        for (name, value) in fields {
+            Reflect::set(&object, &name.into(), &value)?;
+        }
+        Ok(object)
+    }
+
+    /// Has the adapter fill `count` words of a buffer of `count + 1` with `word`, and returns the buffer.
+    ///
+    /// The shortest way through upload, shader, dispatch and read-back: a page can tell a working adapter from one that
+    /// only answers.
+    #[wasm_bindgen(js_name = selfTest)]
+    pub async fn self_test(&self, count: u32, word: u32) -> std::result::Result<Vec<u32>, JsError> {
+        Ok(fill(&self.0, count, word).await?)
+    }
+}
+
+async fn fill(gpu: &Gpu, count: u32, word: u32) -> Result<Vec<u32>> {
+    const THREADS: u32 = 64;
+    let buffer = gpu.buffer(u64::from(count) * 4 + 4, BufferUse::Storage)?;
+    let dispatch = Dispatch::new(Variant::new("fill").set("THREADS", THREADS))
+        .bind("Y", Span::whole(Slot(0), buffer.bytes()))
+        .param("count", count)
+        .param("word", word)
+        .groups(fold_groups(
+            u64::from(count.div_ceil(THREADS)),
+            gpu.caps().limits.groups,
+        ));
+    let replay = gpu.bind(&[dispatch], |_| Some((buffer.clone(), 0))).await?;
+    Recorder::new(gpu)
+        .run(&replay)
+        .submit(SubmitOptions::new())?;
+    let bytes = gpu.read(&buffer, 0, u64::from(count) * 4 + 4).await?;
+    let words = bytes.chunks_exact(4);
+    Ok(words
+        .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+        .collect())
 }
