@@ -39,7 +39,7 @@ fn default_limits_mean_no_features() {
     };
     let caps = gpu.caps();
     assert!(!caps.f16 && caps.subgroups.is_none() && !caps.timestamps && !caps.coop_matrix);
-    assert_eq!(caps.limits, tilewright_device::Limits::webgpu_default());
+    assert_eq!(caps.limits, Limits::webgpu_default());
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn the_noop_backend_takes_everything() {
     let (gpu, buffer, replay) = filled(GpuOptions::new().noop(), 1024, 1).unwrap();
     run(&gpu, &replay);
     assert_eq!(gpu.block_on(gpu.read(&buffer, 0, 16)).unwrap().len(), 16);
-    assert_eq!(gpu.info().backend, tilewright_device::Backend::Noop);
+    assert_eq!(gpu.info().backend, Backend::Noop);
     let bad = Dispatch::new(fill_variant())
         .bind("Y", Span::whole(Slot(0), 4))
         .param("n", Param::U32(1));
