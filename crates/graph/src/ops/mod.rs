@@ -7,40 +7,67 @@ use crate::{Attrs, Error, Fact, Result};
 use std::sync::Arc;
 use tilewright_tensor::HostTensor;
 
+mod arg_max;
 mod average_pool;
+mod batch_normalization;
 mod concat;
 mod conv;
+mod cum_sum;
+mod det;
+mod einsum;
 mod gather;
 mod gemm;
+mod global_pool;
+mod groups;
+mod instance_normalization;
+mod layer_normalization;
+mod lp_normalization;
+mod lrn;
 mod matmul;
 mod max_pool;
 mod moving;
+mod nll_loss;
 mod pool;
 mod product;
-mod window;
-
+mod reduce;
 mod reshape;
 mod shape;
 mod slice;
+mod softmax;
 mod source;
 mod squeeze;
+mod top_k;
 mod transpose;
+mod window;
 
+pub use arg_max::ArgMax;
 pub use average_pool::{AveragePool, LpPool};
+pub use batch_normalization::BatchNormalization;
 pub use concat::Concat;
 pub use conv::Conv;
+pub use cum_sum::CumSum;
+pub use det::Det;
+pub use einsum::Einsum;
 pub use gather::Gather;
 pub use gemm::Gemm;
+pub use global_pool::{GlobalPool, Pool};
+pub use instance_normalization::{GroupNormalization, InstanceNormalization};
+pub use layer_normalization::LayerNormalization;
+pub use lp_normalization::{LpNormalization, MeanVarianceNormalization};
+pub use lrn::Lrn;
 pub use matmul::MatMul;
 pub use max_pool::MaxPool;
-pub use window::{AutoPad, Layout, Slide, Window};
-
+pub use nll_loss::{LossReduction, NllLoss};
+pub use reduce::{Reduce, Reduction};
 pub use reshape::{Flatten, Identity, Reshape};
 pub use shape::{Shape, Size};
 pub use slice::{Cut, Slice};
+pub use softmax::{Softmax, SoftmaxKind};
 pub use source::{Constant, Input};
 pub use squeeze::{Squeeze, Unsqueeze};
+pub use top_k::TopK;
 pub use transpose::Transpose;
+pub use window::{AutoPad, Layout, Slide, Window};
 
 ops! {
     source::Input,
@@ -56,11 +83,26 @@ ops! {
     squeeze::Squeeze,
     squeeze::Unsqueeze,
     transpose::Transpose,
-
     average_pool::AveragePool,
     average_pool::LpPool,
     conv::Conv,
     gemm::Gemm,
     matmul::MatMul,
     max_pool::MaxPool,
+    arg_max::ArgMax,
+    batch_normalization::BatchNormalization,
+    cum_sum::CumSum,
+    det::Det,
+    einsum::Einsum,
+    global_pool::GlobalPool,
+    instance_normalization::GroupNormalization,
+    instance_normalization::InstanceNormalization,
+    layer_normalization::LayerNormalization,
+    lp_normalization::LpNormalization,
+    lp_normalization::MeanVarianceNormalization,
+    lrn::Lrn,
+    nll_loss::NllLoss,
+    reduce::Reduce,
+    softmax::Softmax,
+    top_k::TopK,
 }

@@ -1,0 +1,150 @@
+//! BatchNormalization: each channel shifted and scaled by its statistics.
+
+use crate::fact::{Facts, Tensors};
+use crate::op::{Case, Operator};
+use crate::ops::groups::{Groups, floats, need_float, need_vector};
+use crate::{Attrs, Dim, Fact, Result, samples};
+use tilewright_tensor::{DType, HostTensor};
+
+/// ONNX BatchNormalization-15: inputs x `[N, C, ..]`, scale, bias, mean and variance `[C]`. In training the statistics
+/// are those of x (population variance), and outputs 1 and 2 are the running ones.
+#[derive(Clone, Debug)]
+pub struct BatchNormalization {
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// What running statistics keep of their old value.
+    pub momentum: f32,
+    /// Normalise by the statistics of the input.
+    pub training: bool,
+}
+
+impl BatchNormalization {
+    fn channels(&self, x: &Fact) -> Dim {
+        // A tensor of rank 1 has one channel.
+        x.shape.get(1).cloned().unwrap_or(1i64.into())
+    }
+}
+
+/// Mean and population variance.
+pub(crate) fn moments(x: impl ExactSizeIterator<Item = f64> + Clone) -> (f64, f64) {
+    let n = x.len() as f64;
+    let mean = x.clone().sum::<f64>() / n;
+    (mean, x.map(|v| (v - mean) * (v - mean)).sum::<f64>() / n)
+}
+
+impl Operator for BatchNormalization {
+    const NAMES: &'static [&'static str] = &["BatchNormalization"];
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new("BatchNormalization")
+            .with("epsilon", self.epsilon)
+            .with("momentum", self.momentum)
+            .with("training_mode", self.training)
+    }
+
+    fn from_attrs(_: &str, attrs: &Attrs) -> Result<Self> {
+        Ok(BatchNormalization {
+            epsilon: attrs.or("epsilon", 1e-5)?,
+            momentum: attrs.or("momentum", 0.9)?,
+            training: attrs.or("training_mode", false)?,
+        })
+    }
+
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        let x = inputs.req(0)?;
+        need_float(inputs.op(), x.dtype)?;
+        if x.rank() == 0 {
+            return Err(inputs.error("a scalar has no channels"));
+        }
+        let channels = self.channels(x);
+        for (i, what) in ["scale", "bias", "mean", "variance"].iter().enumerate() {
+            need_vector(inputs.op(), what, inputs.req(i + 1)?, &channels)?;
+        }
+        let mut out = vec![Fact::new(x.dtype, x.shape.clone())];
+        if self.training {
+            for i in [3, 4] {
+                out.push(Fact::new(inputs.req(i)?.dtype, vec![channels.clone()]));
+            }
+        }
+        Ok(out)
+    }
+
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
+        let input = inputs.req(0)?;
+        let x = floats(inputs, 0)?;
+        let (scale, bias) = (floats(inputs, 1)?, floats(inputs, 2)?);
+        let (mut mean, mut var) = (floats(inputs, 3)?, floats(inputs, 4)?);
+        let axes: Vec<usize> = (0..input.rank()).filter(|&a| a != 1).collect();
+        let groups = Groups::new(input.shape(), &axes);
+        let (mut run_mean, mut run_var) = (mean.clone(), var.clone());
+        if self.training {
+            let keep = f64::from(self.momentum);
+            for (c, group) in groups.iter().enumerate() {
+                let values: Vec<f64> = group.map(|i| x[i]).collect();
+                (mean[c], var[c]) = moments(values.iter().copied());
+                run_mean[c] = run_mean[c] * keep + mean[c] * (1.0 - keep);
+                run_var[c] = run_var[c] * keep + var[c] * (1.0 - keep);
+            }
+        }
+        let mut y = vec![0.0; x.len()];
+        for (c, group) in groups.iter().enumerate() {
+            let factor = scale[c] / (var[c] + f64::from(self.epsilon)).sqrt();
+            for i in group {
+                y[i] = (x[i] - mean[c]) * factor + bias[c];
+            }
+        }
+        let mut out = vec![HostTensor::from_f64(
+            input.dtype(),
+            input.shape().clone(),
+            y,
+        )?];
+        if self.training {
+            for (i, v) in [(3, run_mean), (4, run_var)] {
+                out.push(HostTensor::from_f64(inputs.req(i)?.dtype(), [v.len()], v)?);
+            }
+        }
+        Ok(out)
+    }
+
+    fn cases() -> Vec<Case> {
+        let mut out = vec![];
+        for training in [false, true] {
+            let op = || BatchNormalization {
+                epsilon: 1e-3,
+                momentum: 0.7,
+                training,
+            };
+            let shapes: [&[usize]; 7] = [
+                &[2, 3, 4, 5],
+                &[2, 8, 4, 4],
+                &[7, 5],
+                &[3, 4, 9],
+                &[2, 3, 2, 2, 3],
+                &[33, 8],
+                &[1, 2, 30, 40],
+            ];
+            for shape in shapes {
+                let c = shape[1];
+                let inputs = vec![
+                    samples::between(shape, 1, 1.0, 3.0),
+                    samples::uniform(&[c], 2),
+                    samples::uniform(&[c], 3),
+                    samples::uniform(&[c], 4),
+                    samples::between(&[c], 5, 0.2, 2.0),
+                ];
+                for fixed in [&[1, 2, 3, 4][..], &[]] {
+                    let title = format!("{shape:?} training {training} constant {fixed:?}");
+                    out.push(Case::new(&title, op(), inputs.clone()).constant(fixed));
+                }
+                for (dtype, nmse) in [(DType::F16, 1e-6), (DType::F64, 1e-10), (DType::BF16, 1e-4)]
+                {
+                    let cast = |t: &HostTensor| t.cast(dtype).expect("a cast between floats");
+                    let inputs = inputs.iter().map(cast).collect();
+                    let title = format!("{shape:?} training {training} {dtype}");
+                    out.push(Case::new(&title, op(), inputs).nmse(nmse));
+                }
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,108 @@
+//! LRN: each element divided by a power of the squares in the channels around it.
+
+use crate::fact::{Facts, Tensors};
+use crate::op::{Case, Operator};
+use crate::ops::groups::{floats, need_float};
+use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_tensor::{DType, HostTensor};
+
+/// ONNX LRN-13: y = x / (bias + alpha / size * s)^beta, s being the sum of squares over `size` channels of
+/// x `[N, C, ..]` around that of the element.
+#[derive(Clone, Debug)]
+pub struct Lrn {
+    /// See the formula.
+    pub alpha: f32,
+    /// See the formula.
+    pub beta: f32,
+    /// See the formula.
+    pub bias: f32,
+    /// Number of channels.
+    pub size: i64,
+}
+
+impl Operator for Lrn {
+    const NAMES: &'static [&'static str] = &["LRN"];
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new("LRN")
+            .with("alpha", self.alpha)
+            .with("beta", self.beta)
+            .with("bias", self.bias)
+            .with("size", self.size)
+    }
+
+    fn from_attrs(name: &str, attrs: &Attrs) -> Result<Self> {
+        let size = attrs.need("size")?;
+        if !(1..=i64::from(i32::MAX)).contains(&size) {
+            return Err(Error::op(
+                name,
+                format!("size {size} is no number of channels"),
+            ));
+        }
+        Ok(Lrn {
+            alpha: attrs.or("alpha", 1e-4)?,
+            beta: attrs.or("beta", 0.75)?,
+            bias: attrs.or("bias", 1.0)?,
+            size,
+        })
+    }
+
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        let x = inputs.req(0)?;
+        need_float(inputs.op(), x.dtype)?;
+        if x.rank() < 2 {
+            return Err(inputs.error(format!("expected [N, C, ..], got {x}")));
+        }
+        Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+    }
+
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
+        let x = floats(inputs, 0)?;
+        let input = inputs.req(0)?;
+        let channels = input.shape()[1] as i64;
+        let inner: usize = input.shape()[2..].iter().product();
+        let (before, after) = ((self.size - 1) / 2, self.size / 2);
+        let [alpha, beta, bias] = [self.alpha, self.beta, self.bias].map(f64::from);
+        let mut y = x.clone();
+        for (i, v) in y.iter_mut().enumerate() {
+            let c = (i / inner) as i64 % channels;
+            let (from, to) = ((c - before).max(0), (c + after).min(channels - 1));
+            let first = i - (c - from) as usize * inner;
+            let count = (to - from + 1) as usize;
+            let squares = (0..count).map(|k| x[first + k * inner].powi(2));
+            *v /= (bias + alpha / self.size as f64 * squares.sum::<f64>()).powf(beta);
+        }
+        Ok(vec![HostTensor::from_f64(
+            input.dtype(),
+            input.shape().clone(),
+            y,
+        )?])
+    }
+
+    fn cases() -> Vec<Case> {
+        let mut out = vec![];
+        for (size, beta) in [(1, 0.75), (3, 0.5), (4, 0.75), (5, 1.0), (40, 0.6)] {
+            let shapes: [&[usize]; 4] = [&[2, 7, 3, 5], &[1, 6, 4, 4], &[3, 5], &[2, 9, 8]];
+            for shape in shapes {
+                let op = || Lrn {
+                    alpha: 0.3,
+                    beta,
+                    bias: 1.5,
+                    size,
+                };
+                for (dtype, nmse) in [
+                    (DType::F32, 1e-10),
+                    (DType::F16, 1e-6),
+                    (DType::F64, 1e-10),
+                    (DType::BF16, 1e-4),
+                ] {
+                    let x = samples::between(shape, 1, -3.0, 3.0).cast(dtype);
+                    let inputs = vec![x.expect("a cast between floats")];
+                    let title = format!("{shape:?} size {size} {dtype}");
+                    out.push(Case::new(&title, op(), inputs).nmse(nmse));
+                }
+            }
+        }
+        out
+    }
+}

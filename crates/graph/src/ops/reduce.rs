@@ -1,0 +1,456 @@
+//! Reductions: sum, mean, max, min, product, L1, L2, log-sum, log-sum-exp and sum of squares along axes.
+
+use crate::dim::Dim;
+use crate::fact::{Facts, Tensors, Values};
+use crate::op::{Case, Operator};
+use crate::ops::groups::{Groups, axis_indices, from_integers, integers};
+use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_tensor::{DType, HostTensor, Shape};
+
+/// What a reduction makes of a group of elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// The sum; 0 of nothing.
+    Sum,
+    /// The mean; integers truncate; NaN (integers: 0) of nothing.
+    Mean,
+    /// The largest, NaN if one is; the type's smallest value (-inf for floats) of nothing.
+    Max,
+    /// The smallest, NaN if one is; the type's largest value (+inf for floats) of nothing.
+    Min,
+    /// The product; 1 of nothing.
+    Prod,
+    /// The sum of absolute values.
+    L1,
+    /// The root of the sum of squares.
+    L2,
+    /// The logarithm of the sum.
+    LogSum,
+    /// The logarithm of the sum of exponentials.
+    LogSumExp,
+    /// The sum of squares.
+    SumSquare,
+}
+
+/// ONNX names and what they mean.
+const ROWS: [(&str, Reduction); 10] = [
+    ("ReduceSum", Reduction::Sum),
+    ("ReduceMean", Reduction::Mean),
+    ("ReduceMax", Reduction::Max),
+    ("ReduceMin", Reduction::Min),
+    ("ReduceProd", Reduction::Prod),
+    ("ReduceL1", Reduction::L1),
+    ("ReduceL2", Reduction::L2),
+    ("ReduceLogSum", Reduction::LogSum),
+    ("ReduceLogSumExp", Reduction::LogSumExp),
+    ("ReduceSumSquare", Reduction::SumSquare),
+];
+
+impl Reduction {
+    /// The result for floats.
+    pub(crate) fn of_floats(self, x: impl Iterator<Item = f64> + Clone) -> f64 {
+        let sum = |x: &mut dyn Iterator<Item = f64>| x.fold(0.0, |a, b| a + b);
+        let pick = |start: f64, keep: fn(f64, f64) -> bool| {
+            x.clone()
+                .fold(start, |a, b| if a.is_nan() || keep(a, b) { a } else { b })
+        };
+        match self {
+            Reduction::Sum => sum(&mut x.clone()),
+            Reduction::Mean => sum(&mut x.clone()) / x.count() as f64,
+            // A NaN is neither smaller nor larger, so it is taken, and kept.
+            Reduction::Max => pick(f64::NEG_INFINITY, |a, b| b <= a),
+            Reduction::Min => pick(f64::INFINITY, |a, b| b >= a),
+            Reduction::Prod => x.fold(1.0, |a, b| a * b),
+            Reduction::L1 => sum(&mut x.map(f64::abs)),
+            Reduction::L2 => sum(&mut x.map(|v| v * v)).sqrt(),
+            Reduction::LogSum => sum(&mut x.clone()).ln(),
+            Reduction::LogSumExp => {
+                // Exponentials relative to the largest cannot overflow; infinities come out right without.
+                let max = x.clone().fold(f64::NEG_INFINITY, f64::max);
+                let shift = if max.is_finite() { max } else { 0.0 };
+                sum(&mut x.map(|v| (v - shift).exp())).ln() + shift
+            }
+            Reduction::SumSquare => sum(&mut x.map(|v| v * v)),
+        }
+    }
+
+    /// The result for integers of type `dtype`, before it wraps.
+    fn of_integers(self, dtype: DType, x: impl Iterator<Item = i128> + Clone) -> i128 {
+        let sum = |x: &mut dyn Iterator<Item = i128>| x.fold(0i128, i128::wrapping_add);
+        let (low, high) = dtype.int_range().unwrap_or_default();
+        match self {
+            Reduction::Sum => sum(&mut x.clone()),
+            Reduction::Mean => {
+                let n = x.clone().count() as i128;
+                sum(&mut x.clone()).checked_div(n).unwrap_or(0)
+            }
+            Reduction::Max => x.fold(low, i128::max),
+            Reduction::Min => x.fold(high, i128::min),
+            Reduction::Prod => x.fold(1, i128::wrapping_mul),
+            Reduction::L1 => sum(&mut x.map(i128::abs)),
+            Reduction::SumSquare => sum(&mut x.map(|v| v.wrapping_mul(v))),
+            Reduction::L2 | Reduction::LogSum | Reduction::LogSumExp => {
+                self.of_floats(x.map(|v| v as f64)) as i128
+            }
+        }
+    }
+
+    /// The result for symbolic sizes, where there is one.
+    fn of_dims(self, dims: &[Dim]) -> Option<Dim> {
+        let fold = |f: fn(Dim, Dim) -> Dim| dims.iter().cloned().reduce(f);
+        match self {
+            Reduction::Sum => fold(|a, b| a + b),
+            Reduction::Prod => fold(|a, b| a * b),
+            Reduction::Max => fold(|a, b| a.larger(&b)),
+            Reduction::Min => fold(|a, b| a.smaller(&b)),
+            _ => None,
+        }
+    }
+}
+
+/// ONNX ReduceSum-13, ReduceMean-18, ReduceMax-20, ReduceMin-20, ReduceProd-18, ReduceL1-18, ReduceL2-18,
+/// ReduceLogSum-18, ReduceLogSumExp-18, ReduceSumSquare-18: input 1 (optional) holds the axes.
+#[derive(Clone, Debug)]
+pub struct Reduce {
+    /// What is computed.
+    pub kind: Reduction,
+    /// Reduced axes stay, with size 1.
+    pub keep_dims: bool,
+    /// No axes means none instead of all.
+    pub noop_with_empty_axes: bool,
+}
+
+impl Reduce {
+    /// A reduction that keeps reduced axes.
+    pub fn new(kind: Reduction) -> Reduce {
+        Reduce {
+            kind,
+            keep_dims: true,
+            noop_with_empty_axes: false,
+        }
+    }
+
+    /// The reduced axes, in order.
+    fn axes(&self, given: Option<Vec<i64>>, rank: usize) -> Result<Vec<usize>> {
+        match given {
+            Some(axes) if !axes.is_empty() => axis_indices(self.name(), &axes, rank),
+            _ if self.noop_with_empty_axes => Ok(vec![]),
+            _ => Ok((0..rank).collect()),
+        }
+    }
+}
+
+/// The shape after reducing `axes`.
+pub(crate) fn reduced<T: Clone>(shape: &[T], axes: &[usize], keep: bool, one: &T) -> Vec<T> {
+    let sizes = shape.iter().enumerate();
+    sizes
+        .filter(|(a, _)| keep || !axes.contains(a))
+        .map(|(a, n)| if axes.contains(&a) { one } else { n }.clone())
+        .collect()
+}
+
+impl Operator for Reduce {
+    const NAMES: &'static [&'static str] = &[
+        ROWS[0].0, ROWS[1].0, ROWS[2].0, ROWS[3].0, ROWS[4].0, ROWS[5].0, ROWS[6].0, ROWS[7].0,
+        ROWS[8].0, ROWS[9].0,
+    ];
+
+    fn name(&self) -> &'static str {
+        let row = ROWS.iter().find(|row| row.1 == self.kind);
+        row.map_or(Self::NAMES[0], |row| row.0)
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new(self.name())
+            .with("keepdims", self.keep_dims)
+            .with("noop_with_empty_axes", self.noop_with_empty_axes)
+    }
+
+    fn from_attrs(name: &str, attrs: &Attrs) -> Result<Self> {
+        let row = ROWS.iter().find(|row| row.0 == name);
+        let (_, kind) = row.ok_or_else(|| Error::UnknownOp { name: name.into() })?;
+        Ok(Reduce {
+            kind: *kind,
+            keep_dims: attrs.or("keepdims", true)?,
+            noop_with_empty_axes: attrs.or("noop_with_empty_axes", false)?,
+        })
+    }
+
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        let data = inputs.req(0)?;
+        let axes = self.axes(inputs.opt_ints(1)?, data.rank())?;
+        let shape = reduced(&data.shape, &axes, self.keep_dims, &1i64.into());
+        // Sizes are followed through a reduction of all elements: the number of elements of a shape, say.
+        if !data.dtype.is_float()
+            && axes.len() == data.rank()
+            && let Some(size) = data.dims().and_then(|dims| self.kind.of_dims(&dims))
+        {
+            return Ok(vec![Fact::of_dims(
+                data.dtype,
+                &vec![1; shape.len()],
+                vec![size],
+            )]);
+        }
+        let fact = Fact::new(data.dtype, shape);
+        Ok(vec![match self.range(data, &axes) {
+            Some((low, high)) => fact.with_range(low, high),
+            None => fact,
+        }])
+    }
+
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
+        let data = inputs.req(0)?;
+        let axes = self.axes(inputs.opt_ints(1)?, data.rank())?;
+        let shape = Shape::new(reduced(data.shape(), &axes, self.keep_dims, &1));
+        let groups = Groups::new(data.shape(), &axes);
+        if data.dtype().is_float() {
+            let x = data.to_f64();
+            let values = groups.iter().map(|g| self.kind.of_floats(g.map(|i| x[i])));
+            let values = values.collect();
+            return Ok(vec![HostTensor::from_f64(data.dtype(), shape, values)?]);
+        }
+        let x = integers(data)?;
+        let values = (groups.iter())
+            .map(|g| self.kind.of_integers(data.dtype(), g.map(|i| x[i])))
+            .collect();
+        Ok(vec![from_integers(data.dtype(), shape, values)?])
+    }
+
+    fn cases() -> Vec<Case> {
+        cases()
+    }
+}
+
+impl Reduce {
+    /// Bounds on integer results that follow from bounds on the elements.
+    fn range(&self, data: &Fact, axes: &[usize]) -> Option<(i64, i64)> {
+        let (low, high) = data.range()?;
+        let n = axes.iter().map(|&a| data.shape[a].known());
+        let n = n.collect::<Option<Vec<_>>>().map(|n| n.iter().product());
+        match (self.kind, n) {
+            // Nothing gives the bounds of the type.
+            (_, Some(0) | None) => None,
+            (Reduction::Max | Reduction::Min | Reduction::Mean, _) => Some((low, high)),
+            (Reduction::Sum, Some(n)) => {
+                let n: i64 = n;
+                Some((low.checked_mul(n)?, high.checked_mul(n)?))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let x = || samples::between(&[2, 3, 4], 1, 0.5, 2.0);
+    let mut out = vec![];
+    for (name, kind) in ROWS {
+        let op = || Reduce::new(kind);
+        let case = |title: &str, op, inputs: Vec<HostTensor>| {
+            Case::new(&format!("{name} {title}"), op, inputs).constant(&[1])
+        };
+        let dropped = Reduce {
+            keep_dims: false,
+            ..op()
+        };
+        let noop = Reduce {
+            noop_with_empty_axes: true,
+            ..op()
+        };
+        let axes = samples::ints;
+        out.extend([
+            case("all", op(), vec![x()]),
+            case("last", op(), vec![x(), axes(&[-1])]),
+            case("middle", dropped.clone(), vec![x(), axes(&[1])]),
+            case("first and last", dropped.clone(), vec![x(), axes(&[2, 0])]),
+            case("no axes", op(), vec![x(), axes(&[])]),
+            case("noop", noop.clone(), vec![x(), axes(&[])]),
+            case("scalar", dropped.clone(), vec![samples::of(&[], &[1.5f32])]),
+            case(
+                "empty",
+                op(),
+                vec![samples::uniform(&[2, 0, 3], 1), axes(&[1])],
+            ),
+            case(
+                "none left",
+                op(),
+                vec![samples::uniform(&[2, 0, 3], 1), axes(&[2])],
+            ),
+            case(
+                "wide rows",
+                dropped.clone(),
+                vec![samples::between(&[5, 1027], 2, 0.5, 1.02), axes(&[1])],
+            )
+            .nmse(1e-9),
+            case(
+                "wide quads",
+                op(),
+                vec![samples::between(&[3, 2, 520], 3, 0.5, 1.02), axes(&[1, 2])],
+            )
+            .nmse(1e-9),
+            case(
+                "columns",
+                op(),
+                vec![samples::between(&[3, 40, 6], 4, 0.5, 1.5), axes(&[1])],
+            )
+            .nmse(1e-9),
+            case(
+                "column quads",
+                dropped.clone(),
+                vec![samples::between(&[33, 8], 5, 0.5, 1.5), axes(&[0])],
+            )
+            .nmse(1e-9),
+            case(
+                "alternating",
+                dropped,
+                vec![
+                    samples::between(&[3, 2, 3, 2, 5], 6, 0.5, 1.5),
+                    axes(&[0, 2, 4]),
+                ],
+            )
+            .nmse(1e-9),
+        ]);
+        out.extend(typed_cases(name, kind));
+    }
+    out.push(
+        Case::new(
+            "many",
+            Reduce::new(Reduction::Sum),
+            vec![samples::uniform(&[3, 70001], 7), samples::ints(&[1])],
+        )
+        .constant(&[1]),
+    );
+    out.push(Case::new(
+        "run-time axes",
+        Reduce::new(Reduction::Sum),
+        vec![x(), samples::ints(&[1])],
+    ));
+    out.extend(special_cases());
+    out
+}
+
+/// Types besides f32. Values are small so that no type overflows where the device would have to follow.
+fn typed_cases(name: &str, kind: Reduction) -> Vec<Case> {
+    use DType::*;
+    let mut out = vec![];
+    for dtype in [F64, F16, BF16] {
+        let x = samples::between(&[3, 4, 5], 8, 0.5, 1.5).cast(dtype);
+        let x = x.expect("a cast between floats");
+        let case = Case::new(
+            &format!("{name} {dtype}"),
+            Reduce::new(kind),
+            vec![x, samples::ints(&[1])],
+        );
+        // A result next to a rounding tie may fall to either side: one part in 2^9 (bf16) of one element.
+        out.push(case.constant(&[1]).nmse(1e-5));
+    }
+    let ints: &[DType] = match kind {
+        Reduction::LogSum | Reduction::LogSumExp => &[],
+        Reduction::Max | Reduction::Min => &[I32, I64, U32, U64, I8, U8, Bool],
+        _ => &[I32, I64, U32, U64],
+    };
+    for &dtype in ints {
+        let low = if dtype.is_signed() { -9 } else { 0 };
+        let high = if dtype == Bool { 2 } else { 9 };
+        let x = samples::integers(dtype, &[3, 4, 5], 9, low, high);
+        for axis in [1, 2] {
+            let case = Case::new(
+                &format!("{name} {dtype} {axis}"),
+                Reduce::new(kind),
+                vec![x.clone(), samples::ints(&[axis])],
+            );
+            out.push(case.constant(&[1]));
+        }
+    }
+    out
+}
+
+fn special_cases() -> Vec<Case> {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let odd = || {
+        samples::of(
+            &[3, 5],
+            &[
+                1.0, nan, 3.0, -1.0, 0.0, -inf, 2.0, inf, 1.0, 0.5, -inf, -inf, -inf, -inf, -inf,
+            ],
+        )
+    };
+    let mut out: Vec<_> = [
+        Reduction::Max,
+        Reduction::Min,
+        Reduction::LogSumExp,
+        Reduction::Sum,
+    ]
+    .into_iter()
+    .flat_map(|kind| {
+        let op = Reduce::new(kind);
+        [0, 1].map(|axis| {
+            Case::new(
+                &format!("{} odd {axis}", op.name()),
+                op.clone(),
+                vec![odd(), samples::ints(&[axis])],
+            )
+            .constant(&[1])
+        })
+    })
+    .collect();
+    let big = samples::between(&[2, 37], 10, 900.0, 1000.0);
+    let op = Reduce::new(Reduction::LogSumExp);
+    out.push(
+        Case::new(
+            "LogSumExp does not overflow",
+            op,
+            vec![big, samples::ints(&[1])],
+        )
+        .constant(&[1]),
+    );
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dim, Graph};
+
+    fn run(kind: Reduction, x: HostTensor, axes: &[i64]) -> HostTensor {
+        let axes = samples::ints(axes);
+        let inputs = [Some(&x), Some(&axes)];
+        let inputs = Tensors::new("Reduce", &inputs);
+        Reduce::new(kind).reference(inputs).unwrap().remove(0)
+    }
+
+    #[test]
+    fn nothing_reduces_to_what_the_specification_says() {
+        let none =
+            |kind, dtype| run(kind, HostTensor::zeros(dtype, [0]).unwrap(), &[0]).to_f64()[0];
+        assert_eq!(none(Reduction::Sum, DType::F32), 0.0);
+        assert_eq!(none(Reduction::Prod, DType::I32), 1.0);
+        assert_eq!(none(Reduction::Max, DType::F32), f64::NEG_INFINITY);
+        assert_eq!(none(Reduction::Min, DType::F16), f64::INFINITY);
+        assert_eq!(none(Reduction::Max, DType::I8), -128.0);
+        assert_eq!(none(Reduction::Min, DType::Bool), 1.0);
+        assert_eq!(none(Reduction::LogSumExp, DType::F32), f64::NEG_INFINITY);
+        assert!(none(Reduction::Mean, DType::F32).is_nan());
+    }
+
+    #[test]
+    fn integers_wrap_and_truncate() {
+        let x = samples::of(&[2], &[i32::MAX, 2]);
+        assert_eq!(
+            run(Reduction::Sum, x, &[0]).to_i64().unwrap(),
+            [i64::from(i32::MIN) + 1]
+        );
+        let x = samples::of(&[3], &[-1i64, -1, -3]);
+        assert_eq!(run(Reduction::Mean, x, &[0]).to_i64().unwrap(), [-1]);
+    }
+
+    #[test]
+    fn sizes_are_followed_through_a_product() {
+        let mut graph = Graph::new();
+        let dims = vec![Dim::symbol("n"), 3i64.into()];
+        let fact = Fact::of_dims(DType::I64, &[2], dims);
+        let x = graph.input("x", Some(fact)).unwrap();
+        let y = graph.add1(Reduce::new(Reduction::Prod), &[x]).unwrap();
+        let dims = graph.fact(y).unwrap().dims().unwrap();
+        assert_eq!(dims, [Dim::symbol("n") * 3i64.into()]);
+    }
+}
