@@ -30,15 +30,32 @@ mod nll_loss;
 mod pool;
 mod product;
 mod reduce;
+mod window;
+
+mod center_crop_pad;
+mod depth_to_space;
+mod expand;
+mod fills;
+mod gather_elements;
+mod gather_nd;
+mod one_hot;
+mod pad;
 mod reshape;
+mod reverse_sequence;
+mod scatter;
+mod scatter_elements;
+mod scatter_nd;
+mod select_by_data;
 mod shape;
 mod slice;
 mod softmax;
 mod source;
+mod split;
 mod squeeze;
 mod top_k;
 mod transpose;
-mod window;
+mod tensor_scatter;
+mod trilu;
 
 pub use arg_max::ArgMax;
 pub use average_pool::{AveragePool, LpPool};
@@ -59,15 +76,32 @@ pub use matmul::MatMul;
 pub use max_pool::MaxPool;
 pub use nll_loss::{LossReduction, NllLoss};
 pub use reduce::{Reduce, Reduction};
+pub use window::{AutoPad, Layout, Slide, Window};
+
+pub use center_crop_pad::CenterCropPad;
+pub use depth_to_space::{BlockOrder, DepthToSpace, SpaceToDepth};
+pub use expand::{Expand, Tile};
+pub use fills::{ConstantOfShape, EyeLike, Range};
+pub use gather_elements::GatherElements;
+pub use gather_nd::GatherND;
+pub use one_hot::OneHot;
+pub use pad::{Pad, PadMode};
 pub use reshape::{Flatten, Identity, Reshape};
+pub use reverse_sequence::ReverseSequence;
+pub use scatter::Reduction;
+pub use scatter_elements::ScatterElements;
+pub use scatter_nd::ScatterND;
+pub use select_by_data::{Compress, NonZero, Unique};
 pub use shape::{Shape, Size};
 pub use slice::{Cut, Slice};
 pub use softmax::{Softmax, SoftmaxKind};
 pub use source::{Constant, Input};
+pub use split::Split;
 pub use squeeze::{Squeeze, Unsqueeze};
 pub use top_k::TopK;
 pub use transpose::Transpose;
-pub use window::{AutoPad, Layout, Slide, Window};
+pub use tensor_scatter::TensorScatter;
+pub use trilu::Trilu;
 
 ops! {
     source::Input,
@@ -82,6 +116,27 @@ ops! {
     slice::Slice,
     squeeze::Squeeze,
     squeeze::Unsqueeze,
+    center_crop_pad::CenterCropPad,
+    depth_to_space::DepthToSpace,
+    depth_to_space::SpaceToDepth,
+    expand::Expand,
+    expand::Tile,
+    fills::ConstantOfShape,
+    fills::EyeLike,
+    fills::Range,
+    gather_elements::GatherElements,
+    gather_nd::GatherND,
+    one_hot::OneHot,
+    pad::Pad,
+    reverse_sequence::ReverseSequence,
+    scatter_elements::ScatterElements,
+    scatter_nd::ScatterND,
+    select_by_data::Compress,
+    select_by_data::NonZero,
+    select_by_data::Unique,
+    split::Split,
+    tensor_scatter::TensorScatter,
+    trilu::Trilu,
     transpose::Transpose,
     average_pool::AveragePool,
     average_pool::LpPool,

@@ -83,3 +83,6 @@ pub(super) fn transposed(data: &HostTensor, perm: &[usize]) -> Result<HostTensor
     let offsets = shape.offsets([&steps]).flatten();
     Ok(data.select(&shape, offsets)?)
 }
+
+/// No axis that the device sees is longer: so many 32-bit words are 4 GiB, more than a binding can hold.
+pub(super) const LONGEST: i64 = 1 << 30;

@@ -1,0 +1,130 @@
+//! ScatterND: slices written by tuples of indices.
+
+use super::gather_nd::slice_offsets;
+use super::moving::{same_dtype, same_size};
+use super::scatter::{Reduction, scattered};
+use crate::fact::{Facts, Tensors, Values};
+use crate::op::{Case, Operator};
+use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_tensor::{DType, HostTensor};
+
+/// ONNX ScatterND-18: a copy of the data in which the slice that each tuple in the last axis of the indices names is combined
+/// with an update. Negative indices count from the end; tuples outside are an error on the host and are left out on the
+/// device.
+#[derive(Clone, Debug)]
+pub struct ScatterND {
+    /// How updates meet what is there.
+    pub reduction: Reduction,
+}
+
+impl Operator for ScatterND {
+    const NAMES: &'static [&'static str] = &["ScatterND"];
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new("ScatterND").with("reduction", self.reduction.name().to_string())
+    }
+
+    fn from_attrs(_: &str, attrs: &Attrs) -> Result<Self> {
+        Ok(ScatterND {
+            reduction: Reduction::from_attrs(attrs)?,
+        })
+    }
+
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        let (data, indices, updates) = (inputs.req(0)?, inputs.req(1)?, inputs.req(2)?);
+        same_dtype("ScatterND", data, updates)?;
+        let Some((tuple, tuples)) = indices.shape.split_last() else {
+            return Err(inputs.error("indices must have an axis"));
+        };
+        let (op, input) = ("ScatterND", 1);
+        let tuple = tuple.known().ok_or(Error::NeedsValue { op, input })?;
+        let slice = usize::try_from(tuple).ok();
+        let slice = slice.and_then(|t| data.shape.get(t..)).unwrap_or(&[]);
+        let expected = [tuples, slice].concat();
+        if tuple > data.rank() as i64 || updates.rank() != expected.len() {
+            let what = format!("tuples of {tuple} indices and {updates} for {data}");
+            return Err(inputs.error(what));
+        }
+        for (a, b) in expected.iter().zip(&updates.shape) {
+            same_size("ScatterND", a, b)?;
+        }
+        Ok(vec![self.reduction.fact(data, updates)])
+    }
+
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
+        let (data, indices, updates) = (inputs.req(0)?, inputs.req(1)?, inputs.req(2)?);
+        inputs.ints(1)?;
+        let starts = slice_offsets("ScatterND", data.shape(), indices, 0)?;
+        let tuple = *indices.shape().last().unwrap_or(&0);
+        let inner: usize = data.shape()[tuple..].iter().product();
+        let offsets: Vec<usize> = starts.into_iter().flat_map(|s| s..s + inner).collect();
+        Ok(vec![scattered(data, updates, &offsets, self.reduction)?])
+    }
+
+    fn moves(&self, input: usize) -> bool {
+        input != 1 && self.reduction == Reduction::None
+    }
+
+    fn cases() -> Vec<Case> {
+        let case = |name: &str, reduction, dtype, x: &[usize], i: HostTensor| {
+            let (tuple, tuples) = i.shape().split_last().unwrap_or((&0, &[]));
+            let u = [tuples, &x[*tuple..]].concat();
+            let inputs = vec![
+                samples::integers(dtype, x, 1, 0, 9),
+                i,
+                samples::integers(dtype, &u, 3, 1, 9),
+            ];
+            Case::new(name, ScatterND { reduction }, inputs).constant(&[1])
+        };
+        let index = |shape: &[usize], n: i64| samples::integers(DType::I64, shape, 7, -n, n);
+        let f = DType::F32;
+        let elements = || samples::of(&[4, 1], &[4i64, 3, -7, 7]);
+        let mut cases = vec![
+            case("elements", Reduction::None, f, &[8], elements()),
+            case(
+                "slices",
+                Reduction::None,
+                f,
+                &[4, 3, 8],
+                samples::of(&[2, 1], &[0i64, -1]),
+            ),
+            case(
+                "odd slices",
+                Reduction::None,
+                f,
+                &[4, 3],
+                samples::of(&[2, 1], &[2i64, 1]),
+            ),
+            case("sum", Reduction::Add, f, &[4, 5], index(&[9, 2], 4)),
+            case(
+                "sum of slices",
+                Reduction::Add,
+                f,
+                &[4, 8],
+                index(&[3, 5, 1], 4),
+            ),
+            case("product", Reduction::Mul, f, &[4, 3], index(&[7, 1], 4)),
+            case("least", Reduction::Min, f, &[4, 3], index(&[7, 1], 4)),
+            case("largest", Reduction::Max, f, &[4, 3], index(&[7, 2], 3)),
+            case(
+                "whole tensors",
+                Reduction::Add,
+                f,
+                &[2, 3],
+                index(&[4, 0], 1),
+            ),
+            case("nothing", Reduction::Add, f, &[4, 3], index(&[0, 1], 4)),
+            case("run-time", Reduction::Add, f, &[4, 3], index(&[6, 1], 4)).constant(&[]),
+        ];
+        for dtype in [DType::I64, DType::I32, DType::U8, DType::F64] {
+            cases.push(case(
+                dtype.name(),
+                Reduction::Add,
+                dtype,
+                &[4, 3],
+                index(&[6, 1], 4),
+            ));
+        }
+        cases
+    }
+}
