@@ -52,9 +52,9 @@ mod softmax;
 mod source;
 mod split;
 mod squeeze;
+mod tensor_scatter;
 mod top_k;
 mod transpose;
-mod tensor_scatter;
 mod trilu;
 
 pub use arg_max::ArgMax;
@@ -98,9 +98,9 @@ pub use softmax::{Softmax, SoftmaxKind};
 pub use source::{Constant, Input};
 pub use split::Split;
 pub use squeeze::{Squeeze, Unsqueeze};
+pub use tensor_scatter::TensorScatter;
 pub use top_k::TopK;
 pub use transpose::Transpose;
-pub use tensor_scatter::TensorScatter;
 pub use trilu::Trilu;
 
 ops! {
