@@ -88,7 +88,7 @@ pub use one_hot::OneHot;
 pub use pad::{Pad, PadMode};
 pub use reshape::{Flatten, Identity, Reshape};
 pub use reverse_sequence::ReverseSequence;
-pub use scatter::Reduction;
+pub use scatter::Combine;
 pub use scatter_elements::ScatterElements;
 pub use scatter_nd::ScatterND;
 pub use select_by_data::{Compress, NonZero, Unique};

@@ -5,7 +5,7 @@ use tilewright_tensor::{DType, HostTensor};
 
 /// How updates are combined with the element they meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reduction {
+pub enum Combine {
     /// The update replaces it. Of several updates the last one stays here; ONNX leaves it open.
     None,
     /// Sum.
@@ -18,13 +18,13 @@ pub enum Reduction {
     Max,
 }
 
-impl Reduction {
-    const NAMES: [(Reduction, &'static str); 5] = [
-        (Reduction::None, "none"),
-        (Reduction::Add, "add"),
-        (Reduction::Mul, "mul"),
-        (Reduction::Min, "min"),
-        (Reduction::Max, "max"),
+impl Combine {
+    const NAMES: [(Combine, &'static str); 5] = [
+        (Combine::None, "none"),
+        (Combine::Add, "add"),
+        (Combine::Mul, "mul"),
+        (Combine::Min, "min"),
+        (Combine::Max, "max"),
     ];
 
     /// Its name in ONNX.
@@ -34,7 +34,7 @@ impl Reduction {
     }
 
     /// The attribute `reduction`.
-    pub(super) fn from_attrs(attrs: &Attrs) -> Result<Reduction> {
+    pub(super) fn from_attrs(attrs: &Attrs) -> Result<Combine> {
         let name: String = attrs.or("reduction", "none".into())?;
         let found = Self::NAMES.iter().find(|(_, n)| *n == name);
         let error = || Error::op(attrs.op(), format!("reduction `{name}`"));
@@ -44,7 +44,7 @@ impl Reduction {
     /// What is known of the result.
     pub(super) fn fact(self, data: &Fact, updates: &Fact) -> Fact {
         let fact = Fact::new(data.dtype, data.shape.clone());
-        let mixes = matches!(self, Reduction::Add | Reduction::Mul);
+        let mixes = matches!(self, Combine::Add | Combine::Mul);
         match data.range().zip(updates.range()) {
             Some(((a, b), (c, d))) if !mixes => fact.with_range(a.min(c), b.max(d)),
             _ => fact,
@@ -53,12 +53,12 @@ impl Reduction {
 
     fn floats(self, a: f64, b: f64) -> f64 {
         match self {
-            Reduction::None => b,
-            Reduction::Add => a + b,
-            Reduction::Mul => a * b,
+            Combine::None => b,
+            Combine::Add => a + b,
+            Combine::Mul => a * b,
             _ if a.is_nan() || b.is_nan() => f64::NAN,
-            Reduction::Min => a.min(b),
-            Reduction::Max => a.max(b),
+            Combine::Min => a.min(b),
+            Combine::Max => a.max(b),
         }
     }
 
@@ -70,17 +70,17 @@ impl Reduction {
             a < b
         };
         match self {
-            Reduction::None => b,
-            Reduction::Add => a.wrapping_add(b),
-            Reduction::Mul => a.wrapping_mul(b),
-            Reduction::Min => {
+            Combine::None => b,
+            Combine::Add => a.wrapping_add(b),
+            Combine::Mul => a.wrapping_mul(b),
+            Combine::Min => {
                 if less {
                     a
                 } else {
                     b
                 }
             }
-            Reduction::Max => {
+            Combine::Max => {
                 if less {
                     b
                 } else {
@@ -96,10 +96,10 @@ pub(super) fn scattered(
     data: &HostTensor,
     updates: &HostTensor,
     offsets: &[usize],
-    reduction: Reduction,
+    reduction: Combine,
 ) -> Result<HostTensor> {
     let mut out = data.clone();
-    if reduction == Reduction::None {
+    if reduction == Combine::None {
         out.place(updates, offsets.iter().copied())?;
         return Ok(out);
     }

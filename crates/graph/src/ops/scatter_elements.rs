@@ -2,7 +2,7 @@
 
 use super::gather_elements::element_offsets;
 use super::moving::{same_dtype, same_size};
-use super::scatter::{Reduction, scattered};
+use super::scatter::{Combine, scattered};
 use crate::fact::{Facts, Tensors, Values, axis_index};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
@@ -15,7 +15,7 @@ pub struct ScatterElements {
     /// The axis that indices count in; negative counts from the end.
     pub axis: i64,
     /// How updates meet what is there.
-    pub reduction: Reduction,
+    pub reduction: Combine,
 }
 
 impl Operator for ScatterElements {
@@ -30,7 +30,7 @@ impl Operator for ScatterElements {
     fn from_attrs(_: &str, attrs: &Attrs) -> Result<Self> {
         Ok(ScatterElements {
             axis: attrs.or("axis", 0)?,
-            reduction: Reduction::from_attrs(attrs)?,
+            reduction: Combine::from_attrs(attrs)?,
         })
     }
 
@@ -55,7 +55,7 @@ impl Operator for ScatterElements {
     }
 
     fn moves(&self, input: usize) -> bool {
-        input != 1 && self.reduction == Reduction::None
+        input != 1 && self.reduction == Combine::None
     }
 
     fn cases() -> Vec<Case> {
@@ -84,39 +84,24 @@ impl Operator for ScatterElements {
         };
         let f = DType::F32;
         let mut cases = vec![
-            case("rows", 0, Reduction::None, distinct(0)),
-            case("columns", -1, Reduction::None, distinct(1)),
-            case("sum", 0, Reduction::Add, tensors(f, &[4, 5], &[9, 5], 0)),
+            case("rows", 0, Combine::None, distinct(0)),
+            case("columns", -1, Combine::None, distinct(1)),
+            case("sum", 0, Combine::Add, tensors(f, &[4, 5], &[9, 5], 0)),
             case(
                 "sum of many",
                 1,
-                Reduction::Add,
+                Combine::Add,
                 tensors(f, &[3, 7, 2], &[3, 40, 2], 1),
             ),
-            case(
-                "product",
-                1,
-                Reduction::Mul,
-                tensors(f, &[3, 7], &[2, 9], 1),
-            ),
-            case("least", 0, Reduction::Min, tensors(f, &[4, 3], &[6, 2], 0)),
-            case(
-                "largest",
-                0,
-                Reduction::Max,
-                tensors(f, &[4, 3], &[6, 2], 0),
-            ),
-            case(
-                "nothing",
-                0,
-                Reduction::Add,
-                tensors(f, &[4, 3], &[0, 3], 0),
-            ),
+            case("product", 1, Combine::Mul, tensors(f, &[3, 7], &[2, 9], 1)),
+            case("least", 0, Combine::Min, tensors(f, &[4, 3], &[6, 2], 0)),
+            case("largest", 0, Combine::Max, tensors(f, &[4, 3], &[6, 2], 0)),
+            case("nothing", 0, Combine::Add, tensors(f, &[4, 3], &[0, 3], 0)),
         ];
         for dtype in [DType::I32, DType::I64, DType::U8, DType::Bool, DType::F64] {
             let inputs = tensors(dtype, &[5, 4], &[7, 4], 0);
-            cases.push(case(dtype.name(), 0, Reduction::Add, inputs.clone()));
-            cases.push(case(dtype.name(), 0, Reduction::Max, inputs));
+            cases.push(case(dtype.name(), 0, Combine::Add, inputs.clone()));
+            cases.push(case(dtype.name(), 0, Combine::Max, inputs));
         }
         cases
     }

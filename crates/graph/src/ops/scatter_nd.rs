@@ -2,7 +2,7 @@
 
 use super::gather_nd::slice_offsets;
 use super::moving::{same_dtype, same_size};
-use super::scatter::{Reduction, scattered};
+use super::scatter::{Combine, scattered};
 use crate::fact::{Facts, Tensors, Values};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
@@ -14,7 +14,7 @@ use tilewright_tensor::{DType, HostTensor};
 #[derive(Clone, Debug)]
 pub struct ScatterND {
     /// How updates meet what is there.
-    pub reduction: Reduction,
+    pub reduction: Combine,
 }
 
 impl Operator for ScatterND {
@@ -26,7 +26,7 @@ impl Operator for ScatterND {
 
     fn from_attrs(_: &str, attrs: &Attrs) -> Result<Self> {
         Ok(ScatterND {
-            reduction: Reduction::from_attrs(attrs)?,
+            reduction: Combine::from_attrs(attrs)?,
         })
     }
 
@@ -62,7 +62,7 @@ impl Operator for ScatterND {
     }
 
     fn moves(&self, input: usize) -> bool {
-        input != 1 && self.reduction == Reduction::None
+        input != 1 && self.reduction == Combine::None
     }
 
     fn cases() -> Vec<Case> {
@@ -80,46 +80,40 @@ impl Operator for ScatterND {
         let f = DType::F32;
         let elements = || samples::of(&[4, 1], &[4i64, 3, -7, 7]);
         let mut cases = vec![
-            case("elements", Reduction::None, f, &[8], elements()),
+            case("elements", Combine::None, f, &[8], elements()),
             case(
                 "slices",
-                Reduction::None,
+                Combine::None,
                 f,
                 &[4, 3, 8],
                 samples::of(&[2, 1], &[0i64, -1]),
             ),
             case(
                 "odd slices",
-                Reduction::None,
+                Combine::None,
                 f,
                 &[4, 3],
                 samples::of(&[2, 1], &[2i64, 1]),
             ),
-            case("sum", Reduction::Add, f, &[4, 5], index(&[9, 2], 4)),
+            case("sum", Combine::Add, f, &[4, 5], index(&[9, 2], 4)),
             case(
                 "sum of slices",
-                Reduction::Add,
+                Combine::Add,
                 f,
                 &[4, 8],
                 index(&[3, 5, 1], 4),
             ),
-            case("product", Reduction::Mul, f, &[4, 3], index(&[7, 1], 4)),
-            case("least", Reduction::Min, f, &[4, 3], index(&[7, 1], 4)),
-            case("largest", Reduction::Max, f, &[4, 3], index(&[7, 2], 3)),
-            case(
-                "whole tensors",
-                Reduction::Add,
-                f,
-                &[2, 3],
-                index(&[4, 0], 1),
-            ),
-            case("nothing", Reduction::Add, f, &[4, 3], index(&[0, 1], 4)),
-            case("run-time", Reduction::Add, f, &[4, 3], index(&[6, 1], 4)).constant(&[]),
+            case("product", Combine::Mul, f, &[4, 3], index(&[7, 1], 4)),
+            case("least", Combine::Min, f, &[4, 3], index(&[7, 1], 4)),
+            case("largest", Combine::Max, f, &[4, 3], index(&[7, 2], 3)),
+            case("whole tensors", Combine::Add, f, &[2, 3], index(&[4, 0], 1)),
+            case("nothing", Combine::Add, f, &[4, 3], index(&[0, 1], 4)),
+            case("run-time", Combine::Add, f, &[4, 3], index(&[6, 1], 4)).constant(&[]),
         ];
         for dtype in [DType::I64, DType::I32, DType::U8, DType::F64] {
             cases.push(case(
                 dtype.name(),
-                Reduction::Add,
+                Combine::Add,
                 dtype,
                 &[4, 3],
                 index(&[6, 1], 4),

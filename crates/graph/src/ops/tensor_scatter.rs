@@ -1,7 +1,7 @@
 //! TensorScatter: new entries written into a key-value cache.
 
 use super::moving::{same_dtype, same_size};
-use super::scatter::Reduction;
+use super::scatter::Combine;
 use crate::fact::{Facts, Tensors, Values, axis_index};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
@@ -66,7 +66,7 @@ impl Operator for TensorScatter {
         {
             return Err(inputs.error(format!("positions {at} for the cache {cache}")));
         }
-        Ok(vec![Reduction::None.fact(cache, update)])
+        Ok(vec![Combine::None.fact(cache, update)])
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
