@@ -231,16 +231,31 @@ impl Dim {
 
     /// True if the expression is at least 1 for every symbol >= 1 (a sufficient test, not a necessary one).
     pub fn at_least_one(&self) -> bool {
-        match &self.0 {
-            Repr::Known(n) => *n >= 1,
-            Repr::Expr(p) => {
-                let plain = |atoms: &[Atom]| atoms.iter().all(|a| matches!(a, Atom::Symbol(_)));
-                // With symbols >= 1 and coefficients >= 0, a term is at least its coefficient.
-                p.iter()
-                    .all(|(atoms, c)| plain(atoms) && (*c > 0 || atoms.is_empty()))
-                    && p.iter().map(|(_, c)| *c).fold(0i64, i64::saturating_add) >= 1
+        self.least().is_some_and(|n| n >= 1)
+    }
+
+    /// True if the expression is at least 0 for every symbol >= 1 (a sufficient test, not a necessary one).
+    pub fn at_least_zero(&self) -> bool {
+        self.least().is_some_and(|n| n >= 0)
+    }
+
+    /// A number that the expression does not fall below while symbols are >= 1.
+    fn least(&self) -> Option<i64> {
+        let p = match &self.0 {
+            Repr::Known(n) => return Some(*n),
+            Repr::Expr(p) => p,
+        };
+        let mut sum = 0i64;
+        for (atoms, c) in p.iter() {
+            let mut product = *c;
+            for atom in atoms {
+                // A product of bounds is a bound only where nothing is negative.
+                let least = atom.least().filter(|&n| n >= 0 && *c >= 0)?;
+                product = product.saturating_mul(least);
             }
+            sum = sum.saturating_add(product);
         }
+        Some(sum)
     }
 
     /// The number under `bindings`, or the first symbol that has none.
@@ -285,6 +300,21 @@ impl Dim {
 }
 
 impl Atom {
+    /// See [`Dim::least`].
+    fn least(&self) -> Option<i64> {
+        match self {
+            Atom::Symbol(_) => Some(1),
+            Atom::Div(a, b) => (a.at_least_zero() && b.at_least_one()).then_some(0),
+            // The sign of the divisor.
+            Atom::Mod(_, b) => b.at_least_one().then_some(0),
+            Atom::Min(a, b) => Some(a.least()?.min(b.least()?)),
+            Atom::Max(a, b) => match (a.least(), b.least()) {
+                (Some(a), Some(b)) => Some(a.max(b)),
+                (a, b) => a.or(b),
+            },
+        }
+    }
+
     fn eval(&self, bindings: &Bindings) -> Result<i64, Symbol> {
         Ok(match self {
             Atom::Symbol(s) => return bindings.get(s).ok_or_else(|| s.clone()),

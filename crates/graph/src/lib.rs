@@ -18,6 +18,7 @@ pub mod op;
 pub mod ops;
 pub mod passes;
 pub mod plan;
+mod point;
 pub mod samples;
 mod session;
 pub mod stage;

@@ -57,6 +57,15 @@ mod top_k;
 mod transpose;
 mod trilu;
 
+mod binary;
+mod cast;
+mod clip;
+mod dropout;
+mod map;
+mod select;
+mod unary;
+mod variadic;
+
 pub use arg_max::ArgMax;
 pub use average_pool::{AveragePool, LpPool};
 pub use batch_normalization::BatchNormalization;
@@ -102,6 +111,15 @@ pub use tensor_scatter::TensorScatter;
 pub use top_k::TopK;
 pub use transpose::Transpose;
 pub use trilu::Trilu;
+
+pub use binary::Binary;
+pub use cast::{BitCast, Cast, CastLike};
+pub use clip::Clip;
+pub use dropout::Dropout;
+pub use map::Map;
+pub use select::Where;
+pub use unary::Unary;
+pub use variadic::Variadic;
 
 ops! {
     source::Input,
@@ -160,4 +178,14 @@ ops! {
     reduce::Reduce,
     softmax::Softmax,
     top_k::TopK,
+    unary::Unary,
+    binary::Binary,
+    variadic::Variadic,
+    select::Where,
+    clip::Clip,
+    cast::Cast,
+    cast::CastLike,
+    cast::BitCast,
+    dropout::Dropout,
+    map::Map,
 }

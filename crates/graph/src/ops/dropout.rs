@@ -1,0 +1,73 @@
+//! Dropout as it is in inference: nothing is dropped.
+
+use crate::fact::{Facts, Tensors, Values};
+use crate::op::{Case, Operator};
+use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_tensor::{DType, HostTensor};
+
+/// ONNX Dropout-22 where `training_mode` (input 2) is absent or false, or `ratio` (input 1) is 0: the input, and a mask of
+/// trues. In training a random operator takes its place when the graph is differentiated.
+#[derive(Clone, Debug)]
+pub struct Dropout;
+
+impl Dropout {
+    fn check(
+        training: Option<Vec<i64>>,
+        ratio: impl FnOnce() -> Result<Option<Vec<f64>>>,
+    ) -> Result<()> {
+        if training.is_some_and(|t| t.iter().any(|&t| t != 0)) {
+            // ONNX's default ratio is 0.5.
+            let ratio = ratio()?.and_then(|r| r.first().copied()).unwrap_or(0.5);
+            if ratio != 0.0 {
+                return Err(Error::op(
+                    "Dropout",
+                    "training_mode is set: random numbers belong to a training graph",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Operator for Dropout {
+    const NAMES: &'static [&'static str] = &["Dropout"];
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new("Dropout")
+    }
+
+    fn from_attrs(_: &str, _: &Attrs) -> Result<Self> {
+        Ok(Dropout)
+    }
+
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        let x = inputs.req(0)?;
+        Dropout::check(inputs.opt_ints(2)?, || inputs.opt_floats(1))?;
+        Ok(vec![
+            Fact::new(x.dtype, x.shape.clone()),
+            Fact::new(DType::Bool, x.shape.clone()),
+        ])
+    }
+
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
+        let x = inputs.req(0)?;
+        Dropout::check(inputs.opt_ints(2)?, || inputs.opt_floats(1))?;
+        let mask = HostTensor::from_vec(x.shape().clone(), vec![true; x.len()])?;
+        Ok(vec![x.clone(), mask])
+    }
+
+    fn cases() -> Vec<Case> {
+        let x = || samples::uniform(&[3, 5], 1);
+        let (ratio, off) = (samples::of(&[], &[0.3f32]), samples::of(&[], &[false]));
+        vec![
+            Case::new("plain", Dropout, vec![x()]),
+            Case::new("off", Dropout, vec![x(), ratio, off]).constant(&[1, 2]),
+            Case::new(
+                "ratio 0",
+                Dropout,
+                vec![x(), samples::of(&[], &[0f32]), samples::of(&[], &[true])],
+            )
+            .constant(&[1, 2]),
+        ]
+    }
+}
