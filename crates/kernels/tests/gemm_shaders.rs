@@ -2,6 +2,7 @@
 
 mod common;
 
+
 use common::{check, discrete, software};
 use tilewright_device::{Caps, Slot};
 use tilewright_kernels::{

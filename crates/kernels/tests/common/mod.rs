@@ -4,6 +4,8 @@
     reason = "each test binary uses its own part of this module"
 )]
 
+pub(crate) mod gpu;
+
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use tilewright_device::{AdapterKind, Caps, Dispatch, assemble};
 
