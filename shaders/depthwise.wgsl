@@ -5,7 +5,7 @@
 //! n channels.
 //! Set:   THREADS  XO  KW SX (kernel width and stride, or 1 and any with RUN_X)  SPAN = (XO - 1) * SX + KW
 //!        RUN_X (kernel positions along x are walked one by one)
-//! Slots: a_four  b_vec  store4
+//! Slots: a_four  f_four  store4
 //#use grid
 //#use gemm_store
 //#need KW SX SPAN XO
@@ -34,7 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let plane = row / p.out_size.y;
     let d0 = plane % p.out_size.x * p.stride.x - p.pad.x;
     let image = plane / p.out_size.x;
-    let x0 = ox * p.stride.z - p.pad.z;
+    let first_x = ox * p.stride.z - p.pad.z;
     let x_step = select(1u, p.stride.z, RUN_X);
     var acc: array<vec4<f32>, XO>;
     var v: array<vec4<f32>, SPAN>;
@@ -47,12 +47,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
             let taps = (kd * p.kernel.y + ky) * p.kernel.z;
             for (var kx = 0u; kx < p.kernel.z; kx += KW) {
                 //#repeat i SPAN
-                let x$i = x0 + kx * p.dilation.z + $iu * x_step;
+                let x$i = first_x + kx * p.dilation.z + $iu * x_step;
                 let in$i = a_four((in_row + min(x$i, p.in_size.z - 1u)) * p.a_ld + 4u * c4);
                 v[$i] = select(vec4<f32>(), in$i, x$i < p.in_size.z);
                 //#end
                 //#repeat k KW
-                let f$k = b_vec((taps + kx + $ku) * p.n4 + c4);
+                let f$k = f_four(taps + kx + $ku, c4);
                 //#end
                 //#repeat k KW
                 //#repeat o XO

@@ -57,6 +57,8 @@ static FILES: &[(&str, &str)] = table! {
     "part/conv_window"
     "part/deconv_quad"
     "part/epilogue"
+    "part/f_channels"
+    "part/f_packed"
     "part/finish"
     "part/gemm_grid"
     "part/gemm_store"

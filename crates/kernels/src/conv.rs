@@ -42,9 +42,11 @@ pub struct ConvShape {
 /// A convolution's filter.
 #[derive(Debug, Clone, Copy)]
 pub enum Filter<'a> {
-    /// Constant, packed by [`pack_filter`].
+    /// Constant, packed by [`pack_filter`], [`pack_filter_transposed`](crate::pack_filter_transposed) or
+    /// [`pack_depthwise`](crate::pack_depthwise).
     Packed(&'a View),
-    /// \[out_channels, kernel.., in_channels / groups\], as training keeps it.
+    /// \[out_channels, kernel.., in_channels / groups\], as training keeps it. Of a transposed convolution
+    /// \[in_channels, kernel.., out_channels / groups\]: the filter of the convolution whose gradient it is.
     Ohwi(&'a View),
 }
 
@@ -85,18 +87,16 @@ impl ConvShape {
             in_channels: x[rank + 1],
             out_channels,
             groups,
-            input: lead(&x[1..=rank]),
+            input: lead(&x[1..=rank], 1),
             output: [1; 3],
-            kernel: lead(kernel),
-            stride: lead(strides),
-            dilation: lead(dilations),
-            pad: lead(&pads[..rank]),
+            kernel: lead(kernel, 1),
+            stride: lead(strides, 1),
+            dilation: lead(dilations, 1),
+            pad: lead(&pads[..rank], 0),
         };
-        for axis in 0..3 - rank {
-            shape.pad[axis] = 0;
-        }
-        for axis in 3 - rank..3 {
-            let padded = shape.input[axis] + shape.pad[axis] + pads[2 * rank + axis - 3];
+        let ends = lead(&pads[rank..], 0);
+        for axis in 0..3 {
+            let padded = shape.input[axis] + shape.pad[axis] + ends[axis];
             let window = shape.dilation[axis] * shape.kernel[axis].saturating_sub(1) + 1;
             if shape.stride[axis] == 0 || padded < window {
                 return Err(wrong("the window does not fit"));
@@ -203,9 +203,8 @@ pub fn pack_filter(caps: &Caps, shape: &ConvShape, w: &HostTensor) -> Result<Hos
         let (tap, c) = (block * taps_of + k / ic, k % ic);
         Some(((group * oc + n) * ic + c) * taps + tap)
     })?;
-    let mut packed_shape = vec![shape.groups];
-    packed_shape.extend(panels.shape());
-    packed.reshape(packed_shape).map_err(host)
+    let [count, rows, width] = panels.shape();
+    packed.reshape([shape.groups, count, rows, width]).map_err(host)
 }
 
 /// Y = epilogue(conv(X, filter)), X\[n, spatial.., in_channels\] and Y\[n, spatial.., out_channels\] in f32 or f16.
@@ -365,13 +364,14 @@ impl<'a> Weights<'a> {
     }
 }
 
+/// Extents as the shaders' `vec4<u32>`.
+pub(crate) fn axes([d, h, w]: [usize; 3]) -> Result<[u32; 4]> {
+    let axis = |n| index(KERNEL, "an extent", n);
+    Ok([axis(d)?, axis(h)?, axis(w)?, 0])
+}
+
 /// The parameters of `conv_window`.
 pub(crate) fn window(shape: &ConvShape, dispatch: Dispatch) -> Result<Dispatch> {
-    let axes = |axes: [usize; 3]| -> Result<[u32; 4]> {
-        let [d, h, w] = axes;
-        let axis = |n| index(KERNEL, "an extent", n);
-        Ok([axis(d)?, axis(h)?, axis(w)?, 0])
-    };
     Ok(dispatch
         .param("in_size", axes(shape.input)?)
         .param("out_size", axes(shape.output)?)
@@ -393,9 +393,9 @@ pub(crate) fn holds(name: &str, view: &View, elements: usize) -> Result<()> {
     ))
 }
 
-/// (depth, height, width) from the extents of a lower rank.
-fn lead(axes: &[usize]) -> [usize; 3] {
-    let mut all = [1; 3];
+/// (depth, height, width) from the extents of a lower rank, the leading ones filled with `fill`.
+pub(crate) fn lead(axes: &[usize], fill: usize) -> [usize; 3] {
+    let mut all = [fill; 3];
     all[3 - axes.len()..].copy_from_slice(axes);
     all
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tilewright_device::{Param, Span};
+use tilewright_device::{Dispatch, Param, Span};
 
 use crate::View;
 
@@ -65,5 +65,13 @@ impl Epilogue {
              fn epilogue(v: vec4<Value>, place: Place) -> vec4<Value> { return v + bias[place.n / 4u]; }\n",
         )
         .bind("BIAS", bias.span)
+    }
+
+    /// Puts this epilogue in the place of the default one.
+    pub(crate) fn add(&self, mut dispatch: Dispatch) -> Dispatch {
+        dispatch.variant = dispatch.variant.text("epilogue", self.text.clone());
+        dispatch.spans.extend_from_slice(&self.spans);
+        dispatch.params.extend_from_slice(&self.params);
+        dispatch
     }
 }

@@ -8,6 +8,8 @@
 
 mod batch;
 mod conv;
+mod conv_transpose;
+mod depthwise;
 mod epilogue;
 mod error;
 mod gemm;
@@ -18,6 +20,8 @@ mod product;
 mod view;
 
 pub use conv::{ConvShape, Filter, conv, conv_with, pack_filter};
+pub use conv_transpose::{conv_transpose, conv_transpose_with, pack_filter_transposed};
+pub use depthwise::{depthwise, pack_depthwise};
 pub use epilogue::Epilogue;
 pub use error::{Error, Result};
 pub use gemm::{Gemm, Layout, Operand, gemm, gemm_with};

@@ -64,9 +64,9 @@ impl Product<'_> {
         let mut variant = self.batch.variant(of.variant(rolled));
         variant = variant.part(self.k_part).part(self.c_part);
         variant = variant.part(self.arithmetic.part);
-        variant = self.load(caps, variant, &self.a, "A")?;
-        variant = self.load(caps, variant, &self.b, "B")?;
-        variant = self.store(caps, variant, c_vec)?;
+        variant = self.a.add(self.kernel, caps, variant, self.arithmetic, "A")?;
+        variant = self.b.add(self.kernel, caps, variant, self.arithmetic, "B")?;
+        variant = store(self.kernel, caps, variant, self.arithmetic, self.c, c_vec)?;
         for (name, ty) in [
             ("Elem", self.arithmetic.elem),
             ("Acc", self.arithmetic.acc),
@@ -91,9 +91,7 @@ impl Product<'_> {
             .groups(self.groups(caps, tiles)?)
             .work(self.work());
         if let Some(epilogue) = self.epilogue {
-            dispatch.variant = dispatch.variant.text("epilogue", epilogue.text.clone());
-            dispatch.spans.extend_from_slice(&epilogue.spans);
-            dispatch.params.extend_from_slice(&epilogue.params);
+            dispatch = epilogue.add(dispatch);
         }
         self.batch.params(self.kernel, dispatch)
     }
@@ -122,48 +120,60 @@ impl Product<'_> {
             .into_iter()
             .fold(2, |work: u64, size| work.saturating_mul(size as u64))
     }
+}
 
-    fn load(
+impl Loader<'_> {
+    /// Adds the loader and its access to memory for operand `A` or `B`.
+    pub(crate) fn add(
         &self,
+        kernel: &'static str,
         caps: &Caps,
         variant: Variant,
-        of: &Loader<'_>,
+        arithmetic: Arithmetic,
         operand: &'static str,
     ) -> Result<Variant> {
-        let words = self.arithmetic.elem == "u32";
+        let words = arithmetic.elem == "u32";
         let (parts, alias) = match operand {
             "A" => (["a_vec", "a_one", "a_vec_half", "a_one_half"], "AStore"),
             _ => (["b_vec", "b_one", "b_vec_half", "b_one_half"], "BStore"),
         };
-        let at = usize::from(!of.vec);
-        let variant = variant.part(of.part);
-        match of.view.store {
+        let at = usize::from(!self.vec);
+        let variant = variant.part(self.part);
+        match self.view.store {
             Store::F32 if !words => Ok(variant.part(parts[at]).alias(alias, "f32")),
             Store::F16 if !words && caps.f16 => Ok(variant.part(parts[at]).alias(alias, "f16")),
             Store::F16 if !words => Ok(variant.part(parts[2 + at])),
             Store::Packed8 { .. } if words => Ok(variant.part(parts[at]).alias(alias, "u32")),
-            store => Err(self.storage(operand, store)),
+            store => Err(Error::Storage {
+                kernel,
+                operand,
+                store,
+            }),
         }
     }
+}
 
-    fn store(&self, caps: &Caps, variant: Variant, vec: bool) -> Result<Variant> {
-        let part = if vec { "c_vec" } else { "c_one" };
-        let float = self.arithmetic.value == "f32";
-        match self.c.store {
-            Store::F32 if float => Ok(variant.part(part).alias("Out", "f32")),
-            Store::F16 if float && caps.f16 => Ok(variant.part(part).alias("Out", "f16")),
-            // Two threads would write halves of one word where rows do not begin at words.
-            Store::F16 if float && vec => Ok(variant.part("c_vec_half")),
-            Store::I32 if !float => Ok(variant.part(part).alias("Out", "i32")),
-            store => Err(self.storage("C", store)),
-        }
-    }
-
-    fn storage(&self, operand: &'static str, store: Store) -> Error {
-        Error::Storage {
-            kernel: self.kernel,
-            operand,
+/// Adds the store of C, in vec4 or single elements.
+pub(crate) fn store(
+    kernel: &'static str,
+    caps: &Caps,
+    variant: Variant,
+    arithmetic: Arithmetic,
+    c: &View,
+    vec: bool,
+) -> Result<Variant> {
+    let part = if vec { "c_vec" } else { "c_one" };
+    let float = arithmetic.value == "f32";
+    match c.store {
+        Store::F32 if float => Ok(variant.part(part).alias("Out", "f32")),
+        Store::F16 if float && caps.f16 => Ok(variant.part(part).alias("Out", "f16")),
+        // Two threads would write halves of one word where rows do not begin at words.
+        Store::F16 if float && vec => Ok(variant.part("c_vec_half")),
+        Store::I32 if !float => Ok(variant.part(part).alias("Out", "i32")),
+        store => Err(Error::Storage {
+            kernel,
+            operand: "C",
             store,
-        }
+        }),
     }
 }
