@@ -204,7 +204,9 @@ pub fn pack_filter(caps: &Caps, shape: &ConvShape, w: &HostTensor) -> Result<Hos
         Some(((group * oc + n) * ic + c) * taps + tap)
     })?;
     let [count, rows, width] = panels.shape();
-    packed.reshape([shape.groups, count, rows, width]).map_err(host)
+    packed
+        .reshape([shape.groups, count, rows, width])
+        .map_err(host)
 }
 
 /// Y = epilogue(conv(X, filter)), X\[n, spatial.., in_channels\] and Y\[n, spatial.., out_channels\] in f32 or f16.

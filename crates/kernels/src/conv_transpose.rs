@@ -31,9 +31,16 @@ impl ConvShape {
         out_channels: usize,
     ) -> Result<Self> {
         let rank = kernel.len();
-        let sizes = [strides.len(), dilations.len(), output_padding.len(), pads.len() / 2];
+        let sizes = [
+            strides.len(),
+            dilations.len(),
+            output_padding.len(),
+            pads.len() / 2,
+        ];
         if !(1..=3).contains(&rank) || x.len() != rank + 2 || sizes != [rank; 4] {
-            let what = format!("X {x:?}, kernel {kernel:?}, strides {strides:?}: ranks differ or are not 1 to 3");
+            let what = format!(
+                "X {x:?}, kernel {kernel:?}, strides {strides:?}: ranks differ or are not 1 to 3"
+            );
             return Err(Error::shape(KERNEL, what));
         }
         let mut shape = Self {
@@ -56,7 +63,10 @@ impl ConvShape {
             let full = shape.stride[axis] * (shape.input[axis] - 1) + more[axis] + window;
             let output = full.checked_sub(shape.pad[axis] + ends[axis]);
             shape.output[axis] = output.filter(|&n| n > 0).ok_or_else(|| {
-                Error::shape(KERNEL, format!("pads {pads:?} leave nothing of an output of {full}"))
+                Error::shape(
+                    KERNEL,
+                    format!("pads {pads:?} leave nothing of an output of {full}"),
+                )
             })?;
         }
         Ok(shape)
@@ -89,13 +99,20 @@ impl ConvShape {
 ///
 /// # Errors
 /// [`Error::Shape`] for another shape or dtype than f32 and f16.
-pub fn pack_filter_transposed(caps: &Caps, shape: &ConvShape, w: &HostTensor) -> Result<HostTensor> {
+pub fn pack_filter_transposed(
+    caps: &Caps,
+    shape: &ConvShape,
+    w: &HostTensor,
+) -> Result<HostTensor> {
     shape.check(KERNEL)?;
     let (ic, oc) = (shape.group_in(), shape.group_out());
     let mut expected = vec![shape.in_channels, oc];
     expected.extend(&shape.kernel[3 - shape.rank..]);
     if w.shape()[..] != expected[..] {
-        return Err(Error::shape(KERNEL, format!("expected a filter of {expected:?}, got {}", w.shape())));
+        return Err(Error::shape(
+            KERNEL,
+            format!("expected a filter of {expected:?}, got {}", w.shape()),
+        ));
     }
     let taps: usize = shape.kernel.iter().product();
     let panels = Panels {
@@ -108,7 +125,9 @@ pub fn pack_filter_transposed(caps: &Caps, shape: &ConvShape, w: &HostTensor) ->
         Some(((group * ic + k) * oc + n) * taps + tap)
     })?;
     let [count, rows, width] = panels.shape();
-    packed.reshape([shape.groups, count, rows, width]).map_err(host)
+    packed
+        .reshape([shape.groups, count, rows, width])
+        .map_err(host)
 }
 
 /// Y = epilogue(transposed conv(X, filter)), X\[n, spatial.., in_channels\] and Y\[n, spatial.., out_channels\] in f32 or f16.
@@ -125,7 +144,11 @@ pub fn conv_transpose(
 ) -> Result<Vec<Dispatch>> {
     shape.check(KERNEL)?;
     let m = shape.images * shape.phase_size().iter().product::<usize>();
-    let taps = shape.kernel.iter().product::<usize>().div_ceil(shape.phases());
+    let taps = shape
+        .kernel
+        .iter()
+        .product::<usize>()
+        .div_ceil(shape.phases());
     let batches = shape.groups * shape.phases();
     let loops = candidates(caps, m, shape.group_out(), taps * shape.group_in(), batches);
     match loops.first() {
@@ -148,7 +171,11 @@ pub fn conv_transpose_with(
     of: Loop,
 ) -> Result<Vec<Dispatch>> {
     shape.check(KERNEL)?;
-    holds("X", x, shape.images * shape.input.iter().product::<usize>() * shape.in_channels)?;
+    holds(
+        "X",
+        x,
+        shape.images * shape.input.iter().product::<usize>() * shape.in_channels,
+    )?;
     holds("Y", y, shape.pixels() * shape.out_channels)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
@@ -160,7 +187,13 @@ pub fn conv_transpose_with(
     let (weights, b_part, b_vec, b_ld, group) = match filter {
         Filter::Packed(view) => {
             let rows = taps * ic.next_multiple_of(4);
-            (view, "b_panel", true, rows, oc.div_ceil(width) * rows * width)
+            (
+                view,
+                "b_panel",
+                true,
+                rows,
+                oc.div_ceil(width) * rows * width,
+            )
         }
         Filter::Ohwi(view) if oc % 4 == 0 => (view, "b_rows", true, taps * oc, ic * taps * oc),
         Filter::Ohwi(view) => (view, "b_rows_any", false, taps * oc, ic * taps * oc),
@@ -193,7 +226,8 @@ pub fn conv_transpose_with(
         epilogue,
     };
     let size = |n| index(KERNEL, "an extent", n);
-    let step = [0, 1, 2].map(|axis| shape.stride[axis] / gcd(shape.stride[axis], shape.dilation[axis]));
+    let step =
+        [0, 1, 2].map(|axis| shape.stride[axis] / gcd(shape.stride[axis], shape.dilation[axis]));
     let mut dispatch = product
         .dispatch(caps, of)?
         .param("a_ld", size(shape.in_channels)?)

@@ -32,7 +32,10 @@ pub fn pack_depthwise(shape: &ConvShape, w: &HostTensor) -> Result<HostTensor> {
     let mut expected = vec![shape.out_channels, 1];
     expected.extend(&shape.kernel[3 - shape.rank..]);
     if !shape.is_depthwise() || w.shape()[..] != expected[..] {
-        return Err(Error::shape(KERNEL, format!("a filter of {} for {shape:?}", w.shape())));
+        return Err(Error::shape(
+            KERNEL,
+            format!("a filter of {} for {shape:?}", w.shape()),
+        ));
     }
     let panels = Panels {
         n: shape.out_channels,
@@ -65,7 +68,11 @@ pub fn depthwise(
     }
     let channels = shape.in_channels;
     let pixels = shape.pixels();
-    holds("X", x, shape.images * shape.input.iter().product::<usize>() * channels)?;
+    holds(
+        "X",
+        x,
+        shape.images * shape.input.iter().product::<usize>() * channels,
+    )?;
     holds("Y", y, pixels * channels)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
@@ -86,7 +93,15 @@ pub fn depthwise(
         vec: packed,
     };
     let taps: usize = shape.kernel.iter().product();
-    holds("the filter", weights, taps * if packed { channels.next_multiple_of(4) } else { channels })?;
+    holds(
+        "the filter",
+        weights,
+        taps * if packed {
+            channels.next_multiple_of(4)
+        } else {
+            channels
+        },
+    )?;
     let (variant, outputs) = walk(shape);
     let variant = a.add(KERNEL, caps, variant, FLOAT, "A")?;
     let variant = b.add(KERNEL, caps, variant, FLOAT, "B")?;
@@ -108,7 +123,10 @@ pub fn depthwise(
         .param("c_ld", size(channels)?)
         .param("x_runs", size(x_runs)?)
         .param("runs", size(runs)?)
-        .groups(fold_groups(u64::from(threads.div_ceil(THREADS)), caps.limits.groups))
+        .groups(fold_groups(
+            u64::from(threads.div_ceil(THREADS)),
+            caps.limits.groups,
+        ))
         .work(2 * pixels as u64 * channels as u64 * taps as u64);
     for name in ["a_batch", "b_batch", "c_batch"] {
         dispatch = dispatch.param(name, 0u32);
@@ -145,5 +163,8 @@ fn walk(shape: &ConvShape) -> (Variant, usize) {
         .set("SPAN", span as u32)
         .set("RUN_X", !slides);
     let variant = variant.alias("Elem", FLOAT.elem);
-    (variant.alias("Acc", FLOAT.acc).alias("Value", FLOAT.value), outputs)
+    (
+        variant.alias("Acc", FLOAT.acc).alias("Value", FLOAT.value),
+        outputs,
+    )
 }

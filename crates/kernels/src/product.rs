@@ -64,8 +64,12 @@ impl Product<'_> {
         let mut variant = self.batch.variant(of.variant(rolled));
         variant = variant.part(self.k_part).part(self.c_part);
         variant = variant.part(self.arithmetic.part);
-        variant = self.a.add(self.kernel, caps, variant, self.arithmetic, "A")?;
-        variant = self.b.add(self.kernel, caps, variant, self.arithmetic, "B")?;
+        variant = self
+            .a
+            .add(self.kernel, caps, variant, self.arithmetic, "A")?;
+        variant = self
+            .b
+            .add(self.kernel, caps, variant, self.arithmetic, "B")?;
         variant = store(self.kernel, caps, variant, self.arithmetic, self.c, c_vec)?;
         for (name, ty) in [
             ("Elem", self.arithmetic.elem),

@@ -2,7 +2,6 @@
 
 mod common;
 
-
 use common::{check, discrete, software};
 use tilewright_device::{Caps, Slot};
 use tilewright_kernels::{

@@ -4,15 +4,27 @@ mod common;
 
 use common::gpu::{Bench, benches, close, values};
 use tilewright_device::{AdapterKind, Caps, Slot};
-use tilewright_kernels::{Epilogue, Gemm, Layout, Loop, Operand, Store, View, candidates, gemm_with, matmul};
+use tilewright_kernels::{
+    Epilogue, Gemm, Layout, Loop, Operand, Store, View, candidates, gemm_with, matmul,
+};
 use tilewright_kernels::{matmul_packed, pack_b, panel_width, reg_lanes};
 use tilewright_tensor::HostTensor;
 
 /// sum_k A[m, k] * B[k, n] for one batch, the operands as stored or transposed.
-fn reference(a: &[f32], trans_a: bool, b: &[f32], trans_b: bool, [m, n, k]: [usize; 3]) -> Vec<f64> {
+fn reference(
+    a: &[f32],
+    trans_a: bool,
+    b: &[f32],
+    trans_b: bool,
+    [m, n, k]: [usize; 3],
+) -> Vec<f64> {
     let at_a = |i: usize, x: usize| if trans_a { a[x * m + i] } else { a[i * k + x] };
     let at_b = |x: usize, j: usize| if trans_b { b[j * k + x] } else { b[x * n + j] };
-    let dot = |i, j| (0..k).map(|x| f64::from(at_a(i, x)) * f64::from(at_b(x, j))).sum();
+    let dot = |i, j| {
+        (0..k)
+            .map(|x| f64::from(at_a(i, x)) * f64::from(at_b(x, j)))
+            .sum()
+    };
     (0..m * n).map(|at| dot(at / n, at % n)).collect()
 }
 
@@ -59,7 +71,12 @@ fn run_layouts(bench: &mut Bench, of: Loop, size: [usize; 3], store: Store) {
         let vb = bench.floats(1, store, &[k * n], &b);
         let vc = bench.result(2, Store::F32, &[m, n]);
         let layout = |trans| if trans { Layout::Cols } else { Layout::Rows };
-        let operand = |view, trans, ld| Operand { view, layout: layout(trans), ld, batch: vec![] };
+        let operand = |view, trans, ld| Operand {
+            view,
+            layout: layout(trans),
+            ld,
+            batch: vec![],
+        };
         let product = Gemm {
             m,
             n,
@@ -92,7 +109,11 @@ fn every_family_computes_every_layout_and_size() {
 fn every_size_of_a_loop_computes() {
     for mut bench in benches() {
         for of in others(&bench.caps().clone()) {
-            let m = if matches!(of, Loop::Gemv { .. }) { of.extent()[0] } else { 130 };
+            let m = if matches!(of, Loop::Gemv { .. }) {
+                of.extent()[0]
+            } else {
+                130
+            };
             for size in [[m, 132, 40], [m, 70, 34]] {
                 run_layouts(&mut bench, of, size, Store::F32);
             }
@@ -121,7 +142,12 @@ fn f16_results_are_rounded_once() {
         let vc = bench.result(2, Store::F16, &[m, n]);
         let dispatches = matmul(bench.caps(), &va, false, &vb, false, &vc, None).unwrap();
         bench.run(&dispatches);
-        close("f16 result", &bench.read(&vc), &reference(&a, false, &b, false, [m, n, k]), 1.0 / 2048.0);
+        close(
+            "f16 result",
+            &bench.read(&vc),
+            &reference(&a, false, &b, false, [m, n, k]),
+            1.0 / 2048.0,
+        );
     }
 }
 
@@ -129,7 +155,13 @@ fn f16_results_are_rounded_once() {
 fn packed_b_with_bias_and_relu() {
     for mut bench in benches() {
         let width = panel_width(bench.caps());
-        for [m, n, k] in [[64, 64, 64], [50, 10, 31], [1, 1000, 64], [5, 33, 7], [200, 96, 100]] {
+        for [m, n, k] in [
+            [64, 64, 64],
+            [50, 10, 31],
+            [1, 1000, 64],
+            [5, 33, 7],
+            [200, 96, 100],
+        ] {
             for trans in [false, true] {
                 let (a, b, bias) = (values(m * k, 5), values(k * n, 6), values(n, 7));
                 let stored = if trans { [n, k] } else { [k, n] };
@@ -148,13 +180,19 @@ fn packed_b_with_bias_and_relu() {
                      }",
                 );
                 let epilogue = epilogue.bind("D", vd.span).param("low", -0.25f32);
-                let dispatches = matmul_packed(bench.caps(), &va, false, &vb, width, &vc, Some(&epilogue));
+                let dispatches =
+                    matmul_packed(bench.caps(), &va, false, &vb, width, &vc, Some(&epilogue));
                 bench.run(&dispatches.unwrap());
                 let mut expected = reference(&a, false, &b, trans, [m, n, k]);
                 for (at, v) in expected.iter_mut().enumerate() {
                     *v = (*v + f64::from(bias[at % n])).max(-0.25);
                 }
-                close(&format!("{m} {n} {k} {trans}"), &bench.read(&vc), &expected, 1e-5);
+                close(
+                    &format!("{m} {n} {k} {trans}"),
+                    &bench.read(&vc),
+                    &expected,
+                    1e-5,
+                );
             }
         }
     }
@@ -176,8 +214,15 @@ fn batches_broadcast_like_numpy() {
         for (shape_a, shape_b, shape_c) in BATCHES {
             for [m, n, k] in [[20, 24, 16], [9, 7, 5], [2, 8, 12]] {
                 let with = |batch: &[usize], rows, cols| [batch, &[rows, cols]].concat();
-                let (sa, sb, sc) = (with(shape_a, m, k), with(shape_b, n, k), with(shape_c, m, n));
-                let (a, b) = (values(sa.iter().product(), 8), values(sb.iter().product(), 9));
+                let (sa, sb, sc) = (
+                    with(shape_a, m, k),
+                    with(shape_b, n, k),
+                    with(shape_c, m, n),
+                );
+                let (a, b) = (
+                    values(sa.iter().product(), 8),
+                    values(sb.iter().product(), 9),
+                );
                 let va = bench.floats(0, Store::F32, &sa, &a);
                 let vb = bench.floats(1, Store::F32, &sb, &b);
                 let vc = bench.result(2, Store::F32, &sc);
@@ -202,7 +247,11 @@ fn source(mut z: usize, own: &[usize], all: &[usize]) -> usize {
         let index = z % size;
         z /= size;
         if let Some(own_axis) = (axis + own.len()).checked_sub(all.len()) {
-            at += if own[own_axis] == 1 { 0 } else { index * stride };
+            at += if own[own_axis] == 1 {
+                0
+            } else {
+                index * stride
+            };
             stride *= own[own_axis];
         }
     }
@@ -220,9 +269,23 @@ fn infinities_stay_where_they_belong() {
             let va = bench.floats(0, Store::F32, &[m * k], &a);
             let vb = bench.floats(1, Store::F32, &[k * n], &b);
             let vc = bench.result(2, Store::F32, &[m, n]);
-            let operand = |view, ld| Operand { view, layout: Layout::Rows, ld, batch: vec![] };
+            let operand = |view, ld| Operand {
+                view,
+                layout: Layout::Rows,
+                ld,
+                batch: vec![],
+            };
             let (a, b, c) = (operand(&va, k), operand(&vb, n), operand(&vc, n));
-            let product = Gemm { m, n, k, batch: vec![], a, b, c, epilogue: None };
+            let product = Gemm {
+                m,
+                n,
+                k,
+                batch: vec![],
+                a,
+                b,
+                c,
+                epilogue: None,
+            };
             bench.run(&gemm_with(bench.caps(), &product, of).unwrap());
             for (at, v) in bench.read(&vc).into_iter().enumerate() {
                 let expected = match (at / n == 1, at % n == 8) {

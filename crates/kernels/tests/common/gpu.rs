@@ -25,7 +25,10 @@ pub(crate) fn benches() -> Vec<Bench> {
 fn open(options: GpuOptions) -> Option<Bench> {
     let skip = std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some_and(|value| value == "1");
     match pollster::block_on(Gpu::new(options)) {
-        Ok(gpu) => Some(Bench { gpu, buffers: HashMap::new() }),
+        Ok(gpu) => Some(Bench {
+            gpu,
+            buffers: HashMap::new(),
+        }),
         Err(Error::NoAdapter { .. }) if skip => None,
         Err(error) => panic!("{error}; set TILEWRIGHT_SKIP_GPU=1 where no adapter is expected"),
     }
@@ -41,13 +44,22 @@ impl Bench {
         assert_eq!(view.span.bytes, bytes.len() as u64, "{view}");
         let mut padded = bytes.to_vec();
         padded.resize(bytes.len().next_multiple_of(16) + 256, 0xff);
-        let buffer = self.gpu.buffer(padded.len() as u64, BufferUse::Storage).unwrap();
+        let buffer = self
+            .gpu
+            .buffer(padded.len() as u64, BufferUse::Storage)
+            .unwrap();
         self.gpu.write(&buffer, 0, &padded).unwrap();
         self.buffers.insert(view.span.slot, buffer);
     }
 
     /// A tensor of f32, rounded to f16 where the storage says so.
-    pub(crate) fn floats(&mut self, slot: u32, store: Store, shape: &[usize], values: &[f32]) -> View {
+    pub(crate) fn floats(
+        &mut self,
+        slot: u32,
+        store: Store,
+        shape: &[usize],
+        values: &[f32],
+    ) -> View {
         let view = View::new(Slot(slot), store, shape);
         match store {
             Store::F16 => {
@@ -69,7 +81,10 @@ impl Bench {
     pub(crate) fn run(&self, dispatches: &[Dispatch]) {
         let place = |slot: Slot| Some((self.buffers.get(&slot)?.clone(), 0));
         let replay = self.gpu.block_on(self.gpu.bind(dispatches, place)).unwrap();
-        Recorder::new(&self.gpu).run(&replay).submit(SubmitOptions::new()).unwrap();
+        Recorder::new(&self.gpu)
+            .run(&replay)
+            .submit(SubmitOptions::new())
+            .unwrap();
         self.gpu.block_on(self.gpu.done()).unwrap();
     }
 
@@ -79,7 +94,10 @@ impl Bench {
         let mut all = self.gpu.block_on(self.gpu.read(buffer, 0, bytes)).unwrap();
         // Nothing may be written behind the tensor.
         let behind = all.split_off(view.span.bytes as usize);
-        assert!(behind.iter().all(|&byte| byte == 0xff), "{view}: written past its end");
+        assert!(
+            behind.iter().all(|&byte| byte == 0xff),
+            "{view}: written past its end"
+        );
         all
     }
 
@@ -115,6 +133,9 @@ pub(crate) fn close(what: &str, got: &[f32], expected: &[f64], tolerance: f64) {
     for (i, (&got, &expected)) in got.iter().zip(expected).enumerate() {
         let error = (f64::from(got) - expected).abs();
         // NaN is not below anything.
-        assert!(error <= tolerance * expected.abs().max(1.0), "{what}: element {i}: {got}, expected {expected}");
+        assert!(
+            error <= tolerance * expected.abs().max(1.0),
+            "{what}: element {i}: {got}, expected {expected}"
+        );
     }
 }
