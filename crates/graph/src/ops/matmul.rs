@@ -117,8 +117,7 @@ pub(super) struct Product {
     pub(super) m: usize,
     pub(super) k: usize,
     pub(super) n: usize,
-    /// Shape of the batches, and for each the index of its matrix in either operand.
-    pub(super) batch: Shape,
+    /// For each product of the batch the index of its matrix in either operand.
     pub(super) matrices: Vec<[usize; 2]>,
     /// Shape of the result.
     pub(super) shape: Vec<usize>,
@@ -143,7 +142,6 @@ impl Product {
             k: a.last().copied().unwrap_or(1),
             n: if b.len() > 1 { b[b.len() - 1] } else { 1 },
             matrices: batch.offsets([&strides.0, &strides.1]).collect(),
-            batch,
             shape,
         })
     }

@@ -12,6 +12,17 @@ mod average_pool;
 mod batch_normalization;
 mod concat;
 mod conv;
+mod affine_grid;
+mod col2im;
+mod conv_integer;
+mod conv_transpose;
+mod deform_conv;
+mod grid_sample;
+mod matmul_integer;
+mod max_unpool;
+mod quantize;
+mod resize;
+mod roi;
 mod cum_sum;
 mod det;
 mod einsum;
@@ -70,7 +81,18 @@ pub use arg_max::ArgMax;
 pub use average_pool::{AveragePool, LpPool};
 pub use batch_normalization::BatchNormalization;
 pub use concat::Concat;
+pub use affine_grid::AffineGrid;
+pub use col2im::Col2Im;
 pub use conv::Conv;
+pub use conv_integer::{ConvInteger, QLinearConv};
+pub use conv_transpose::ConvTranspose;
+pub use deform_conv::DeformConv;
+pub use grid_sample::{GridSample, SampleMode, SamplePad};
+pub use matmul_integer::{MatMulInteger, QLinearMatMul};
+pub use max_unpool::MaxUnpool;
+pub use quantize::{DequantizeLinear, DynamicQuantizeLinear, Granularity, QuantizeLinear};
+pub use resize::{AspectPolicy, NearestMode, Resize, ResizeMode, Transform};
+pub use roi::{MaxRoiPool, RoiAlign, RoiMode};
 pub use cum_sum::CumSum;
 pub use det::Det;
 pub use einsum::Einsum;
@@ -162,6 +184,22 @@ ops! {
     gemm::Gemm,
     matmul::MatMul,
     max_pool::MaxPool,
+    affine_grid::AffineGrid,
+    col2im::Col2Im,
+    conv_integer::ConvInteger,
+    conv_integer::QLinearConv,
+    conv_transpose::ConvTranspose,
+    deform_conv::DeformConv,
+    grid_sample::GridSample,
+    matmul_integer::MatMulInteger,
+    matmul_integer::QLinearMatMul,
+    max_unpool::MaxUnpool,
+    quantize::DequantizeLinear,
+    quantize::DynamicQuantizeLinear,
+    quantize::QuantizeLinear,
+    resize::Resize,
+    roi::MaxRoiPool,
+    roi::RoiAlign,
     arg_max::ArgMax,
     batch_normalization::BatchNormalization,
     cum_sum::CumSum,

@@ -1,0 +1,197 @@
+//! MatMulInteger and QLinearMatMul: products of quantised matrices.
+
+use super::matmul::{Product, product_shape};
+use crate::fact::{Facts, Tensors};
+use crate::op::{Case, Operator};
+use crate::{Attrs, Fact, Result, samples};
+use tilewright_tensor::{DType, HostTensor};
+
+/// ONNX MatMulInteger-10: the product of 8-bit matrices minus their zero points, in i32. Zero points are scalars, or one a row
+/// of A and one a column of B.
+#[derive(Clone, Debug)]
+pub struct MatMulInteger;
+
+impl Operator for MatMulInteger {
+    const NAMES: &'static [&'static str] = &["MatMulInteger"];
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new("MatMulInteger")
+    }
+
+    fn from_attrs(_: &str, _: &Attrs) -> Result<Self> {
+        Ok(MatMulInteger)
+    }
+
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        let (a, b) = (inputs.req(0)?, inputs.req(1)?);
+        bytes_only(inputs, &[a, b])?;
+        let shape = product_shape(inputs, &a.shape, &b.shape)?;
+        Ok(vec![Fact::new(DType::I32, shape)])
+    }
+
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
+        let (a, b) = (inputs.req(0)?, inputs.req(1)?);
+        let product = Product::new(inputs.op(), a.shape(), b.shape())?;
+        let a = centred(a, inputs.opt(2), Side::Rows)?;
+        let b = centred(b, inputs.opt(3), Side::Columns)?;
+        let y = product.values(&a, &b);
+        Ok(vec![HostTensor::from_f64(DType::I32, &product.shape[..], y)?])
+    }
+
+    fn folds(&self) -> bool {
+        false
+    }
+
+    fn cases() -> Vec<Case> {
+        let case = |name: &str, tensors: Vec<Option<HostTensor>>| {
+            let present: Vec<usize> = (1..tensors.len()).collect();
+            Case::with_optional(name, MatMulInteger, tensors).constant(&present)
+        };
+        let (u, i) = (DType::U8, DType::I8);
+        let of = |dtype, shape: &[usize], seed| Some(any(dtype, shape, seed));
+        vec![
+            case("u8 by i8", vec![of(u, &[5, 9], 1), of(i, &[9, 6], 2), of(u, &[], 3)]),
+            case("i8 by i8", vec![of(i, &[8, 16], 1), of(i, &[16, 32], 2)]),
+            case("u8 by u8", vec![of(u, &[4, 8], 1), of(u, &[8, 4], 2), of(u, &[1], 3), of(u, &[], 4)]),
+            case("rows and columns", vec![of(u, &[4, 7], 1), of(i, &[7, 5], 2), of(u, &[4], 3), of(i, &[5], 4)]),
+            case("batch", vec![of(u, &[2, 1, 3, 7], 1), of(i, &[2, 7, 5], 2), of(u, &[2, 1, 3, 1], 3), of(i, &[2, 1, 5], 4)]),
+            case("vector", vec![of(i, &[7], 1), of(i, &[7, 5], 2), None, of(i, &[], 4)]).constant(&[1]),
+            Case::with_optional("run time", MatMulInteger, vec![of(u, &[5, 9], 1), of(i, &[9, 6], 2), of(u, &[], 3)]),
+        ]
+    }
+}
+
+/// ONNX QLinearMatMul-21. Inputs: A, its scale and zero point, the same of B, scale and zero point of Y.
+///
+/// `Y = saturate(round(f32(sum) * f32(f32(a_scale * b_scale) / y_scale)) + y_zero)`: the order of roundings that every
+/// runtime follows, which decides ties.
+#[derive(Clone, Debug)]
+pub struct QLinearMatMul;
+
+impl Operator for QLinearMatMul {
+    const NAMES: &'static [&'static str] = &["QLinearMatMul"];
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new("QLinearMatMul")
+    }
+
+    fn from_attrs(_: &str, _: &Attrs) -> Result<Self> {
+        Ok(QLinearMatMul)
+    }
+
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        let (a, b, zero) = (inputs.req(0)?, inputs.req(3)?, inputs.req(7)?);
+        bytes_only(inputs, &[a, b, zero])?;
+        let shape = product_shape(inputs, &a.shape, &b.shape)?;
+        Ok(vec![Fact::new(zero.dtype, shape)])
+    }
+
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
+        let (a, b) = (inputs.req(0)?, inputs.req(3)?);
+        let product = Product::new(inputs.op(), a.shape(), b.shape())?;
+        let (a_shape, b_shape) = (a.shape(), b.shape());
+        let a = centred(a, inputs.opt(2), Side::Rows)?;
+        let b = centred(b, inputs.opt(5), Side::Columns)?;
+        let sums = product.values(&a, &b);
+        // One scale for each element of A's rows and B's columns, looked up by the first element of either.
+        let a_scales = spread(inputs.req(1)?, a_shape, Side::Rows)?;
+        let b_scales = spread(inputs.req(4)?, b_shape, Side::Columns)?;
+        let y_scale = first(inputs.req(6)?) as f32;
+        let Product { m, k, n, .. } = product;
+        let factors = product.matrices.iter().flat_map(|[i, j]| {
+            let (a, b) = (&a_scales, &b_scales);
+            (0..m * n).map(move |at| {
+                let (row, column) = (i * m * k + at / n * k, j * k * n + at % n);
+                let scale = |s: &[f64], at: usize| s.get(at).copied().unwrap_or(1.0) as f32;
+                scale(a, row) * scale(b, column) / y_scale
+            })
+        });
+        let zero = inputs.req(7)?;
+        let y = requantised(sums.into_iter().zip(factors), zero);
+        Ok(vec![HostTensor::from_f64(zero.dtype(), &product.shape[..], y)?])
+    }
+
+    fn folds(&self) -> bool {
+        false
+    }
+
+    fn cases() -> Vec<Case> {
+        let scale = |v: f32| samples::of(&[], &[v]);
+        let case = |name: &str, a: HostTensor, b: HostTensor, zeros: [HostTensor; 3], scales: [HostTensor; 2]| {
+            let ([za, zb, zy], [sa, sb]) = (zeros, scales);
+            let inputs = vec![a, sa, za, b, sb, zb, scale(2.1), zy];
+            Case::new(name, QLinearMatMul, inputs).constant(&[1, 2, 3, 4, 5, 6, 7])
+        };
+        let (u, i) = (DType::U8, DType::I8);
+        let zeros = |a, b, y| [any(a, &[], 3), any(b, &[], 4), any(y, &[], 5)];
+        let plain = || [scale(0.02), scale(0.03)];
+        let columns = [scale(0.02), samples::between(&[6], 1, 0.01, 0.05)];
+        let column_zeros = [any(u, &[], 3), any(i, &[6], 4), any(i, &[], 5)];
+        vec![
+            case("u8", any(u, &[5, 9], 1), any(u, &[9, 6], 2), zeros(u, u, u), plain()),
+            case("i8", any(i, &[8, 16], 1), any(i, &[16, 12], 2), zeros(i, i, i), plain()),
+            case("batch", any(u, &[2, 3, 9], 1), any(i, &[2, 9, 6], 2), zeros(u, i, u), plain()),
+            case("columns", any(u, &[5, 9], 1), any(i, &[9, 6], 2), column_zeros, columns),
+        ]
+    }
+}
+
+/// A tensor of all values of a narrow type.
+pub(super) fn any(dtype: DType, shape: &[usize], seed: u64) -> HostTensor {
+    let (low, high) = dtype.range();
+    samples::integers(dtype, shape, seed, low as i64, high as i64 + 1)
+}
+
+/// Refuses anything but 8-bit integers.
+pub(super) fn bytes_only(inputs: Facts<'_>, facts: &[&Fact]) -> Result<()> {
+    let is_byte = |f: &&&Fact| !matches!(f.dtype, DType::I8 | DType::U8);
+    match facts.iter().find(is_byte) {
+        Some(f) => Err(inputs.error(format!("expected 8-bit integers, got {}", f.dtype))),
+        None => Ok(()),
+    }
+}
+
+/// Which elements of a matrix share a zero point or scale.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Rows,
+    Columns,
+}
+
+/// A parameter for every element of a tensor of `shape`: one for all, a vector along a side, or `[.., m, 1]`, `[.., 1, n]`.
+fn spread(parameter: &HostTensor, shape: &tilewright_tensor::Shape, side: Side) -> Result<Vec<f64>> {
+    let mut own = parameter.shape().clone();
+    if own.rank() == 1 && own[0] != 1 && side == Side::Rows && shape.rank() > 1 {
+        own = vec![own[0], 1].into();
+    }
+    if parameter.len() == 1 {
+        own = vec![].into();
+    }
+    let (values, strides) = (parameter.to_f64(), own.broadcast_strides(shape)?);
+    Ok(shape.offsets([&strides]).map(|[i]| values[i]).collect())
+}
+
+fn centred(tensor: &HostTensor, zero: Option<&HostTensor>, side: Side) -> Result<Vec<f64>> {
+    let values = tensor.to_f64();
+    let Some(zero) = zero else {
+        return Ok(values);
+    };
+    let zeros = spread(zero, tensor.shape(), side)?;
+    Ok(values.iter().zip(zeros).map(|(v, z)| v - z).collect())
+}
+
+/// The only element of a parameter.
+pub(super) fn first(parameter: &HostTensor) -> f64 {
+    parameter.to_f64().first().copied().unwrap_or(0.0)
+}
+
+/// Pairs of sum and factor as elements of the type of `zero`.
+pub(super) fn requantised(pairs: impl Iterator<Item = (f64, f32)>, zero: &HostTensor) -> Vec<f64> {
+    let (low, high) = zero.dtype().range();
+    let zero = first(zero);
+    let one = |(sum, factor): (f64, f32)| {
+        let scaled = f64::from(sum as f32 * factor);
+        (scaled.round_ties_even() + zero).clamp(low, high)
+    };
+    pairs.map(one).collect()
+}
