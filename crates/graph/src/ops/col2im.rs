@@ -58,7 +58,10 @@ impl Operator for Col2Im {
         let places = places(&slides, &image, &block, &blocks);
         let mut out = vec![0.0; n * channels * size];
         let values = x.to_f64();
-        for (plane, columns) in out.chunks_mut(size.max(1)).zip(values.chunks((taps * l).max(1))) {
+        for (plane, columns) in out
+            .chunks_mut(size.max(1))
+            .zip(values.chunks((taps * l).max(1)))
+        {
             for (value, place) in columns.iter().zip(&places) {
                 if let Some(at) = place {
                     plane[*at] += value;

@@ -55,10 +55,36 @@ impl Operator for ConvInteger {
             Case::new(name, ConvInteger { conv }, tensors).constant(&constant)
         };
         let cases = vec![
-            case("plain", conv(1, &[]), vec![any(u, &[1, 3, 5, 6], 1), any(i, &[4, 3, 3, 3], 2)]),
-            case("padded", conv(1, &[1, 1, 1, 1]), vec![any(u, &[2, 4, 5, 6], 1), any(i, &[8, 4, 3, 3], 2), any(u, &[], 3), any(i, &[], 4)]),
-            case("per channel", conv(2, &[0, 1, 1, 0]), vec![any(i, &[1, 4, 5, 6], 1), any(i, &[6, 2, 2, 3], 2), any(i, &[], 3), any(i, &[6], 4)]),
-            case("1-D", conv(1, &[1, 1]), vec![any(u, &[1, 3, 9], 1), any(u, &[4, 3, 3], 2), any(u, &[], 3)]),
+            case(
+                "plain",
+                conv(1, &[]),
+                vec![any(u, &[1, 3, 5, 6], 1), any(i, &[4, 3, 3, 3], 2)],
+            ),
+            case(
+                "padded",
+                conv(1, &[1, 1, 1, 1]),
+                vec![
+                    any(u, &[2, 4, 5, 6], 1),
+                    any(i, &[8, 4, 3, 3], 2),
+                    any(u, &[], 3),
+                    any(i, &[], 4),
+                ],
+            ),
+            case(
+                "per channel",
+                conv(2, &[0, 1, 1, 0]),
+                vec![
+                    any(i, &[1, 4, 5, 6], 1),
+                    any(i, &[6, 2, 2, 3], 2),
+                    any(i, &[], 3),
+                    any(i, &[6], 4),
+                ],
+            ),
+            case(
+                "1-D",
+                conv(1, &[1, 1]),
+                vec![any(u, &[1, 3, 9], 1), any(u, &[4, 3, 3], 2), any(u, &[], 3)],
+            ),
         ];
         super::pool::both_layouts(cases, |op| match op {
             crate::Op::ConvInteger(op) => Some(
@@ -116,7 +142,10 @@ impl Operator for QLinearConv {
             x_scale * w_scale / y_scale
         };
         let zero = inputs.req(7)?;
-        let y = requantised(sums.into_iter().enumerate().map(|(i, s)| (s, factor(i))), zero);
+        let y = requantised(
+            sums.into_iter().enumerate().map(|(i, s)| (s, factor(i))),
+            zero,
+        );
         let y = HostTensor::from_f64(zero.dtype(), shape, y)?;
         Ok(vec![self.conv.layout.tensor_from_first(&y)?])
     }
@@ -128,22 +157,61 @@ impl Operator for QLinearConv {
     fn cases() -> Vec<Case> {
         let (u, i) = (DType::U8, DType::I8);
         let scale = |v: f32| samples::of(&[], &[v]);
-        let case = |name: &str, conv, x: HostTensor, w: HostTensor, per_channel: bool, bias: bool| {
-            let channels = w.shape()[0];
-            let shape: &[usize] = if per_channel { &[channels] } else { &[] };
-            let w_scale = samples::between(shape, 5, 0.01, 0.03);
-            let (x_zero, w_zero) = (any(x.dtype(), &[], 6), any(w.dtype(), shape, 7));
-            let y_zero = any(x.dtype(), &[], 8);
-            let mut inputs = vec![x, scale(0.02), x_zero, w, w_scale, w_zero, scale(1.3), y_zero];
-            inputs.extend(bias.then(|| samples::integers(DType::I32, &[channels], 9, -900, 900)));
-            let constant: Vec<usize> = (1..inputs.len()).collect();
-            Case::new(name, QLinearConv { conv }, inputs).constant(&constant)
-        };
+        let case =
+            |name: &str, conv, x: HostTensor, w: HostTensor, per_channel: bool, bias: bool| {
+                let channels = w.shape()[0];
+                let shape: &[usize] = if per_channel { &[channels] } else { &[] };
+                let w_scale = samples::between(shape, 5, 0.01, 0.03);
+                let (x_zero, w_zero) = (any(x.dtype(), &[], 6), any(w.dtype(), shape, 7));
+                let y_zero = any(x.dtype(), &[], 8);
+                let mut inputs = vec![
+                    x,
+                    scale(0.02),
+                    x_zero,
+                    w,
+                    w_scale,
+                    w_zero,
+                    scale(1.3),
+                    y_zero,
+                ];
+                inputs
+                    .extend(bias.then(|| samples::integers(DType::I32, &[channels], 9, -900, 900)));
+                let constant: Vec<usize> = (1..inputs.len()).collect();
+                Case::new(name, QLinearConv { conv }, inputs).constant(&constant)
+            };
         let cases = vec![
-            case("plain", conv(1, &[]), any(u, &[1, 3, 5, 6], 1), any(i, &[4, 3, 3, 3], 2), false, false),
-            case("padded, bias", conv(1, &[1, 1, 1, 1]), any(u, &[2, 4, 5, 6], 1), any(u, &[8, 4, 3, 3], 2), false, true),
-            case("per channel", conv(2, &[0, 1, 1, 0]), any(i, &[1, 4, 5, 6], 1), any(i, &[6, 2, 2, 3], 2), true, true),
-            case("depthwise", conv(8, &[1, 1, 1, 1]), any(u, &[1, 8, 5, 6], 1), any(i, &[8, 1, 3, 3], 2), true, true),
+            case(
+                "plain",
+                conv(1, &[]),
+                any(u, &[1, 3, 5, 6], 1),
+                any(i, &[4, 3, 3, 3], 2),
+                false,
+                false,
+            ),
+            case(
+                "padded, bias",
+                conv(1, &[1, 1, 1, 1]),
+                any(u, &[2, 4, 5, 6], 1),
+                any(u, &[8, 4, 3, 3], 2),
+                false,
+                true,
+            ),
+            case(
+                "per channel",
+                conv(2, &[0, 1, 1, 0]),
+                any(i, &[1, 4, 5, 6], 1),
+                any(i, &[6, 2, 2, 3], 2),
+                true,
+                true,
+            ),
+            case(
+                "depthwise",
+                conv(8, &[1, 1, 1, 1]),
+                any(u, &[1, 8, 5, 6], 1),
+                any(i, &[8, 1, 3, 3], 2),
+                true,
+                true,
+            ),
         ];
         super::pool::both_layouts(cases, |op| match op {
             crate::Op::QLinearConv(op) => Some(

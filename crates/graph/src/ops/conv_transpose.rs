@@ -157,10 +157,7 @@ impl ConvTranspose {
 
     /// The convolution this is the transpose of: its windows are the elements of X, its places those of Y.
     pub(super) fn slides(&self, op: &str, input: &[usize], kernel: &[usize]) -> Result<Vec<Slide>> {
-        let facts = Fact::sized(
-            tilewright_tensor::DType::F32,
-            &[&[1, 1], input].concat(),
-        );
+        let facts = Fact::sized(tilewright_tensor::DType::F32, &[&[1, 1], input].concat());
         let facts = [Some(&facts)];
         let inputs = Facts::new("ConvTranspose", &facts);
         let slide = |i: usize| {
@@ -244,18 +241,58 @@ fn cases() -> Vec<Case> {
     no_bias.inputs.pop();
     vec![
         no_bias.constant(&[1]),
-        case("twice the size", op(&[2, 2], &[]), &[2, 8, 5, 6], &[8, 4, 2, 2]),
-        case("overlapping", op(&[2, 2], &[1, 1, 1, 1]), &[1, 3, 5, 4], &[3, 5, 4, 4]),
+        case(
+            "twice the size",
+            op(&[2, 2], &[]),
+            &[2, 8, 5, 6],
+            &[8, 4, 2, 2],
+        ),
+        case(
+            "overlapping",
+            op(&[2, 2], &[1, 1, 1, 1]),
+            &[1, 3, 5, 4],
+            &[3, 5, 4, 4],
+        ),
         case("stride 1", op(&[], &[]), &[1, 2, 3, 3], &[2, 4, 3, 3]),
-        case("dilated", dilated(op(&[2, 1], &[])), &[1, 2, 3, 4], &[2, 3, 3, 2]),
+        case(
+            "dilated",
+            dilated(op(&[2, 1], &[])),
+            &[1, 2, 3, 4],
+            &[2, 3, 3, 2],
+        ),
         case("grouped", grouped, &[1, 4, 5, 4], &[4, 3, 3, 3]),
         case("padded", padded, &[1, 2, 4, 4], &[2, 4, 3, 3]),
-        case("shaped", shaped(AutoPad::NotSet), &[1, 2, 3, 4], &[2, 4, 3, 3]),
-        case("shaped, same upper", shaped(AutoPad::SameUpper), &[1, 2, 3, 4], &[2, 4, 3, 3]),
-        case("same upper", auto(AutoPad::SameUpper), &[1, 2, 4, 3], &[2, 4, 3, 4]),
-        case("same lower", auto(AutoPad::SameLower), &[1, 2, 4, 3], &[2, 4, 3, 4]),
+        case(
+            "shaped",
+            shaped(AutoPad::NotSet),
+            &[1, 2, 3, 4],
+            &[2, 4, 3, 3],
+        ),
+        case(
+            "shaped, same upper",
+            shaped(AutoPad::SameUpper),
+            &[1, 2, 3, 4],
+            &[2, 4, 3, 3],
+        ),
+        case(
+            "same upper",
+            auto(AutoPad::SameUpper),
+            &[1, 2, 4, 3],
+            &[2, 4, 3, 4],
+        ),
+        case(
+            "same lower",
+            auto(AutoPad::SameLower),
+            &[1, 2, 4, 3],
+            &[2, 4, 3, 4],
+        ),
         case("valid", auto(AutoPad::Valid), &[1, 2, 4, 3], &[2, 4, 3, 4]),
         case("1-D", op(&[3], &[1, 0]), &[2, 3, 7], &[3, 4, 5]),
-        case("3-D", op(&[2, 1, 2], &[]), &[1, 2, 2, 3, 3], &[2, 3, 2, 3, 2]),
+        case(
+            "3-D",
+            op(&[2, 1, 2], &[]),
+            &[1, 2, 2, 3, 3],
+            &[2, 3, 2, 3, 2],
+        ),
     ]
 }

@@ -56,7 +56,10 @@ impl Operator for GridSample {
 
     fn attrs(&self) -> Attrs {
         let mode = MODES.iter().find(|m| m.1 == self.mode).map_or("", |m| m.0);
-        let pad = PADS.iter().find(|p| p.1 == self.padding).map_or("", |p| p.0);
+        let pad = PADS
+            .iter()
+            .find(|p| p.1 == self.padding)
+            .map_or("", |p| p.0);
         Attrs::new("GridSample")
             .with("align_corners", self.align_corners)
             .with("mode", mode.to_string())
@@ -74,7 +77,11 @@ impl Operator for GridSample {
         };
         let bad = |what: &str| Error::op("GridSample", format!("unknown {what:?}"));
         Ok(GridSample {
-            mode: MODES.iter().find(|m| m.0 == new).ok_or_else(|| bad(&mode))?.1,
+            mode: MODES
+                .iter()
+                .find(|m| m.0 == new)
+                .ok_or_else(|| bad(&mode))?
+                .1,
             padding: PADS.iter().find(|p| p.0 == pad).ok_or_else(|| bad(&pad))?.1,
             align_corners: attrs.or("align_corners", false)?,
         })
@@ -95,7 +102,10 @@ impl Operator for GridSample {
         let (x, grid) = (inputs.req(0)?, inputs.req(1)?);
         let sizes = &x.shape()[2..];
         let places = &grid.shape()[1..grid.rank() - 1];
-        let (count, plane) = (places.iter().product::<usize>(), sizes.iter().product::<usize>());
+        let (count, plane) = (
+            places.iter().product::<usize>(),
+            sizes.iter().product::<usize>(),
+        );
         let (values, grid) = (x.to_f64(), grid.to_f64());
         let channels = x.shape()[1];
         let axes = sizes.len();
@@ -148,7 +158,11 @@ impl Operator for GridSample {
             cases.push(Case::new(&format!("3-D, {mode:?}"), op(mode), inputs));
         }
         let ints = samples::integers(DType::I32, &[2, 3, 5, 6], 1, -50, 50);
-        cases.push(Case::new("i32", op(SampleMode::Nearest), vec![ints, grid()]));
+        cases.push(Case::new(
+            "i32",
+            op(SampleMode::Nearest),
+            vec![ints, grid()],
+        ));
         cases
     }
 }
@@ -178,7 +192,12 @@ impl GridSample {
             SampleMode::Nearest => vec![(index(0.0), 1.0)],
             SampleMode::Linear => linear(at, index),
             SampleMode::Cubic => (0..4)
-                .map(|i| (index(f64::from(i) - 1.0), cubic(at - low + 1.0 - f64::from(i), -0.75)))
+                .map(|i| {
+                    (
+                        index(f64::from(i) - 1.0),
+                        cubic(at - low + 1.0 - f64::from(i), -0.75),
+                    )
+                })
                 .collect(),
         }
     }

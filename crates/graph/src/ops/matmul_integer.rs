@@ -35,7 +35,11 @@ impl Operator for MatMulInteger {
         let a = centred(a, inputs.opt(2), Side::Rows)?;
         let b = centred(b, inputs.opt(3), Side::Columns)?;
         let y = product.values(&a, &b);
-        Ok(vec![HostTensor::from_f64(DType::I32, &product.shape[..], y)?])
+        Ok(vec![HostTensor::from_f64(
+            DType::I32,
+            &product.shape[..],
+            y,
+        )?])
     }
 
     fn folds(&self) -> bool {
@@ -50,13 +54,48 @@ impl Operator for MatMulInteger {
         let (u, i) = (DType::U8, DType::I8);
         let of = |dtype, shape: &[usize], seed| Some(any(dtype, shape, seed));
         vec![
-            case("u8 by i8", vec![of(u, &[5, 9], 1), of(i, &[9, 6], 2), of(u, &[], 3)]),
+            case(
+                "u8 by i8",
+                vec![of(u, &[5, 9], 1), of(i, &[9, 6], 2), of(u, &[], 3)],
+            ),
             case("i8 by i8", vec![of(i, &[8, 16], 1), of(i, &[16, 32], 2)]),
-            case("u8 by u8", vec![of(u, &[4, 8], 1), of(u, &[8, 4], 2), of(u, &[1], 3), of(u, &[], 4)]),
-            case("rows and columns", vec![of(u, &[4, 7], 1), of(i, &[7, 5], 2), of(u, &[4], 3), of(i, &[5], 4)]),
-            case("batch", vec![of(u, &[2, 1, 3, 7], 1), of(i, &[2, 7, 5], 2), of(u, &[2, 1, 3, 1], 3), of(i, &[2, 1, 5], 4)]),
-            case("vector", vec![of(i, &[7], 1), of(i, &[7, 5], 2), None, of(i, &[], 4)]).constant(&[1]),
-            Case::with_optional("run time", MatMulInteger, vec![of(u, &[5, 9], 1), of(i, &[9, 6], 2), of(u, &[], 3)]),
+            case(
+                "u8 by u8",
+                vec![
+                    of(u, &[4, 8], 1),
+                    of(u, &[8, 4], 2),
+                    of(u, &[1], 3),
+                    of(u, &[], 4),
+                ],
+            ),
+            case(
+                "rows and columns",
+                vec![
+                    of(u, &[4, 7], 1),
+                    of(i, &[7, 5], 2),
+                    of(u, &[4], 3),
+                    of(i, &[5], 4),
+                ],
+            ),
+            case(
+                "batch",
+                vec![
+                    of(u, &[2, 1, 3, 7], 1),
+                    of(i, &[2, 7, 5], 2),
+                    of(u, &[2, 1, 3, 1], 3),
+                    of(i, &[2, 1, 5], 4),
+                ],
+            ),
+            case(
+                "vector",
+                vec![of(i, &[7], 1), of(i, &[7, 5], 2), None, of(i, &[], 4)],
+            )
+            .constant(&[1]),
+            Case::with_optional(
+                "run time",
+                MatMulInteger,
+                vec![of(u, &[5, 9], 1), of(i, &[9, 6], 2), of(u, &[], 3)],
+            ),
         ]
     }
 }
@@ -108,7 +147,11 @@ impl Operator for QLinearMatMul {
         });
         let zero = inputs.req(7)?;
         let y = requantised(sums.into_iter().zip(factors), zero);
-        Ok(vec![HostTensor::from_f64(zero.dtype(), &product.shape[..], y)?])
+        Ok(vec![HostTensor::from_f64(
+            zero.dtype(),
+            &product.shape[..],
+            y,
+        )?])
     }
 
     fn folds(&self) -> bool {
@@ -117,7 +160,11 @@ impl Operator for QLinearMatMul {
 
     fn cases() -> Vec<Case> {
         let scale = |v: f32| samples::of(&[], &[v]);
-        let case = |name: &str, a: HostTensor, b: HostTensor, zeros: [HostTensor; 3], scales: [HostTensor; 2]| {
+        let case = |name: &str,
+                    a: HostTensor,
+                    b: HostTensor,
+                    zeros: [HostTensor; 3],
+                    scales: [HostTensor; 2]| {
             let ([za, zb, zy], [sa, sb]) = (zeros, scales);
             let inputs = vec![a, sa, za, b, sb, zb, scale(2.1), zy];
             Case::new(name, QLinearMatMul, inputs).constant(&[1, 2, 3, 4, 5, 6, 7])
@@ -128,10 +175,34 @@ impl Operator for QLinearMatMul {
         let columns = [scale(0.02), samples::between(&[6], 1, 0.01, 0.05)];
         let column_zeros = [any(u, &[], 3), any(i, &[6], 4), any(i, &[], 5)];
         vec![
-            case("u8", any(u, &[5, 9], 1), any(u, &[9, 6], 2), zeros(u, u, u), plain()),
-            case("i8", any(i, &[8, 16], 1), any(i, &[16, 12], 2), zeros(i, i, i), plain()),
-            case("batch", any(u, &[2, 3, 9], 1), any(i, &[2, 9, 6], 2), zeros(u, i, u), plain()),
-            case("columns", any(u, &[5, 9], 1), any(i, &[9, 6], 2), column_zeros, columns),
+            case(
+                "u8",
+                any(u, &[5, 9], 1),
+                any(u, &[9, 6], 2),
+                zeros(u, u, u),
+                plain(),
+            ),
+            case(
+                "i8",
+                any(i, &[8, 16], 1),
+                any(i, &[16, 12], 2),
+                zeros(i, i, i),
+                plain(),
+            ),
+            case(
+                "batch",
+                any(u, &[2, 3, 9], 1),
+                any(i, &[2, 9, 6], 2),
+                zeros(u, i, u),
+                plain(),
+            ),
+            case(
+                "columns",
+                any(u, &[5, 9], 1),
+                any(i, &[9, 6], 2),
+                column_zeros,
+                columns,
+            ),
         ]
     }
 }
@@ -159,7 +230,11 @@ enum Side {
 }
 
 /// A parameter for every element of a tensor of `shape`: one for all, a vector along a side, or `[.., m, 1]`, `[.., 1, n]`.
-fn spread(parameter: &HostTensor, shape: &tilewright_tensor::Shape, side: Side) -> Result<Vec<f64>> {
+fn spread(
+    parameter: &HostTensor,
+    shape: &tilewright_tensor::Shape,
+    side: Side,
+) -> Result<Vec<f64>> {
     let mut own = parameter.shape().clone();
     if own.rank() == 1 && own[0] != 1 && side == Side::Rows && shape.rank() > 1 {
         own = vec![own[0], 1].into();

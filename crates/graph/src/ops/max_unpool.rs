@@ -1,10 +1,10 @@
 //! MaxUnpool: puts pooled elements back where they came from.
 
+use super::window::Window;
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
-use super::window::Window;
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX MaxUnpool-22: zeros, but `X[i]` at the offset `I[i]`. Offsets count in the tensor whose size undoes the pooling; if
@@ -70,7 +70,11 @@ impl Operator for MaxUnpool {
         };
         let shape = Shape::from_i64(&shape)?;
         let mut out = HostTensor::zeros(x.dtype(), &shape)?;
-        let both: Shape = shape.iter().zip(&*inferred).map(|(a, b)| *a.min(b)).collect();
+        let both: Shape = shape
+            .iter()
+            .zip(&*inferred)
+            .map(|(a, b)| *a.min(b))
+            .collect();
         let kept = full.select(&both, both.offsets([&inferred.strides()]).flatten())?;
         out.place(&kept, both.offsets([&shape.strides()]).flatten())?;
         Ok(vec![out])
@@ -85,7 +89,9 @@ impl Operator for MaxUnpool {
         };
         let x = samples::uniform(&[1, 2, 2, 3], 1);
         let at = samples::ints(&[0, 3, 4, 13, 14, 23, 25, 26, 28, 37, 38, 47]);
-        let at = at.reshape([1, 2, 2, 3]).expect("as many as the shape holds");
+        let at = at
+            .reshape([1, 2, 2, 3])
+            .expect("as many as the shape holds");
         let half = x.cast(DType::F16).expect("f32 to f16 always works");
         let larger = samples::ints(&[1, 2, 5, 7]);
         vec![

@@ -186,7 +186,11 @@ impl Operator for QuantizeLinear {
             let zero = zeros.as_ref().map_or(0.0, |z| z[scales.at(i)]);
             (q.round_ties_even() + zero).clamp(low, high)
         });
-        Ok(vec![HostTensor::from_f64(dtype, x.shape(), values.collect())?])
+        Ok(vec![HostTensor::from_f64(
+            dtype,
+            x.shape(),
+            values.collect(),
+        )?])
     }
 
     fn cases() -> Vec<Case> {
@@ -273,7 +277,11 @@ impl Operator for DequantizeLinear {
             let at = scales.at(i);
             (v - zeros.as_ref().map_or(0.0, |z| z[at])) * scale[at]
         });
-        Ok(vec![HostTensor::from_f64(dtype, x.shape(), values.collect())?])
+        Ok(vec![HostTensor::from_f64(
+            dtype,
+            x.shape(),
+            values.collect(),
+        )?])
     }
 
     fn cases() -> Vec<Case> {
@@ -302,7 +310,11 @@ impl Operator for DequantizeLinear {
         }
         let x = samples::integers(DType::I32, &[3, 4], 1, -1000, 1000);
         let scale = samples::of(&[], &[0.01f32]);
-        cases.push(Case::new("i32", DequantizeLinear::default(), vec![x, scale]));
+        cases.push(Case::new(
+            "i32",
+            DequantizeLinear::default(),
+            vec![x, scale],
+        ));
         cases
     }
 }

@@ -78,7 +78,9 @@ impl Operator for MaxRoiPool {
 
     fn cases() -> Vec<Case> {
         let x = samples::uniform(&[2, 3, 8, 9], 1);
-        let rois = [0.0f32, 1., 2., 6., 5., 1., 0., 0., 8., 7., 1., 3., 3., 3., 3.];
+        let rois = [
+            0.0f32, 1., 2., 6., 5., 1., 0., 0., 8., 7., 1., 3., 3., 3., 3.,
+        ];
         let rois = samples::of(&[3, 5], &rois);
         let op = |spatial_scale| MaxRoiPool {
             pooled: [2, 3],

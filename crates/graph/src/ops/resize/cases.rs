@@ -29,11 +29,31 @@ pub(super) fn cases() -> Vec<Case> {
     use ResizeMode::{Cubic, Linear, Nearest};
     let mut cases = vec![
         scaled("twice", mode(Nearest), x(&[2, 3, 4, 5]), &[1., 1., 2., 2.]),
-        scaled("twice, linear", mode(Linear), x(&[1, 4, 4, 6]), &[1., 1., 2., 2.]),
-        scaled("down, cubic", mode(Cubic), x(&[1, 2, 7, 9]), &[1., 1., 0.6, 0.8]),
+        scaled(
+            "twice, linear",
+            mode(Linear),
+            x(&[1, 4, 4, 6]),
+            &[1., 1., 2., 2.],
+        ),
+        scaled(
+            "down, cubic",
+            mode(Cubic),
+            x(&[1, 2, 7, 9]),
+            &[1., 1., 0.6, 0.8],
+        ),
         scaled("1-D", mode(Linear), x(&[2, 3, 7]), &[1., 1., 2.5]),
-        scaled("3-D", mode(Linear), x(&[1, 2, 3, 4, 3]), &[1., 1., 2., 1.5, 3.]),
-        scaled("other axes", mode(Linear), x(&[3, 4, 5, 2]), &[2., 1., 1.5, 1.]),
+        scaled(
+            "3-D",
+            mode(Linear),
+            x(&[1, 2, 3, 4, 3]),
+            &[1., 1., 2., 1.5, 3.],
+        ),
+        scaled(
+            "other axes",
+            mode(Linear),
+            x(&[3, 4, 5, 2]),
+            &[2., 1., 1.5, 1.],
+        ),
         sized("to sizes", mode(Linear), x(&[1, 2, 5, 6]), &[1, 2, 7, 4]),
         sized("one element", mode(Cubic), x(&[1, 2, 5, 6]), &[1, 2, 1, 1]),
     ];
@@ -105,8 +125,17 @@ fn cropped() -> Vec<Case> {
             ..mode(m)
         };
         let sizes = samples::ints(&[3, 5]);
-        let inputs = vec![Some(x(&[1, 2, 6, 7])), Some(region.clone()), None, Some(sizes)];
+        let inputs = vec![
+            Some(x(&[1, 2, 6, 7])),
+            Some(region.clone()),
+            None,
+            Some(sizes),
+        ];
         Case::with_optional(&format!("cropped, {m:?}"), op, inputs).constant(&[1, 3])
     };
-    vec![case(ResizeMode::Nearest), case(ResizeMode::Linear), case(ResizeMode::Cubic)]
+    vec![
+        case(ResizeMode::Nearest),
+        case(ResizeMode::Linear),
+        case(ResizeMode::Cubic),
+    ]
 }

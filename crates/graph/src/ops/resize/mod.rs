@@ -157,7 +157,10 @@ impl Operator for Resize {
         let axes = Some(self.axes.clone()).filter(|a| !a.is_empty());
         Attrs::new("Resize")
             .with("mode", write(MODES, self.mode))
-            .with("coordinate_transformation_mode", write(TRANSFORMS, self.transform))
+            .with(
+                "coordinate_transformation_mode",
+                write(TRANSFORMS, self.transform),
+            )
             .with("nearest_mode", write(NEAREST, self.nearest))
             .with("keep_aspect_ratio_policy", write(POLICIES, self.policy))
             .with("antialias", self.antialias)

@@ -107,7 +107,10 @@ pub(super) fn check<T>(op: &str, axes: &[T], given: usize) -> Result<()> {
     if axes.len() == given {
         return Ok(());
     }
-    Err(Error::op(op, format!("{given} scales or sizes for {} axes", axes.len())))
+    Err(Error::op(
+        op,
+        format!("{given} scales or sizes for {} axes", axes.len()),
+    ))
 }
 
 /// The simplest fraction that rounds to the f32 `scale`, by its continued fraction.

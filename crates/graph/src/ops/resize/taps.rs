@@ -39,8 +39,8 @@ impl Resize {
         for place in 0..axis.output {
             let at = self.position(axis, place as f64);
             let last = axis.input.saturating_sub(1) as i64;
-            let outside = self.transform == Transform::TfCropAndResize
-                && (at < 0.0 || at > last as f64);
+            let outside =
+                self.transform == Transform::TfCropAndResize && (at < 0.0 || at > last as f64);
             if outside {
                 list.extend((0..count).map(|i| (None, if i == 0 { 1.0 } else { 0.0 })));
                 continue;
