@@ -165,24 +165,7 @@ impl Bare {
             bind_group_layouts: &[Some(&storage), Some(&uniform)],
             immediate_size: 0,
         });
-        let mut pipelines = Vec::new();
-        for i in 0..PROGRAMS.len() as u32 {
-            let source = wgpu::ShaderSource::Wgsl(assemble(&variant(i))?.to_string().into());
-            let module = wgpu::ShaderModuleDescriptor {
-                label: None,
-                source,
-            };
-            pipelines.push(
-                device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                    label: None,
-                    layout: Some(&both),
-                    module: &device.create_shader_module(module),
-                    entry_point: Some("main"),
-                    compilation_options: Default::default(),
-                    cache: None,
-                }),
-            );
-        }
+        let pipelines = pipelines(gpu, &both)?;
         let operand = |i: u32| group(&storage, arena.raw(), u64::from(i) * STEP);
         let operands = (0..OPERANDS).map(operand).collect();
         Ok(Self {
@@ -205,4 +188,29 @@ impl Bare {
         }
         gpu.queue().submit([encoder.finish()]);
     }
+}
+
+fn pipelines(
+    gpu: &Gpu,
+    layout: &wgpu::PipelineLayout,
+) -> Result<Vec<wgpu::ComputePipeline>, Error> {
+    let device = gpu.device();
+    let pipeline = |i| {
+        let source = wgpu::ShaderSource::Wgsl(assemble(&variant(i))?.to_string().into());
+        let module = wgpu::ShaderModuleDescriptor {
+            label: None,
+            source,
+        };
+        Ok(
+            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: None,
+                layout: Some(layout),
+                module: &device.create_shader_module(module),
+                entry_point: Some("main"),
+                compilation_options: Default::default(),
+                cache: None,
+            }),
+        )
+    };
+    (0..PROGRAMS.len() as u32).map(pipeline).collect()
 }

@@ -236,67 +236,73 @@ fn no_params_no_struct() {
     assert_eq!(source.pack(&[]).unwrap(), Vec::<u8>::new());
 }
 
+/// A main text and its error.
+const MISTAKES: &[(&str, &str)] = &[
+    ("\n//#ues grid", "t:2: unknown directive //#ues grid"),
+    ("//#need", "t:1: unknown directive //#need"),
+    ("//#need A", "t:1: A is not set"),
+    ("//#need SET A", "t:1: A is not set"),
+    ("//#use", "t:1: expected //#use part"),
+    ("//#use a b", "t:1: expected //#use part"),
+    ("//#use nothing", "t:1: there is no part nothing"),
+    (
+        "//#use bad_use",
+        "shaders/part/bad_use.wgsl:3: there is no part nothing",
+    ),
+    ("//#repeat i", "t:1: expected //#repeat name count"),
+    ("//#repeat 1 2\n//#end", "t:1: 1 is not a name"),
+    ("//#repeat i N\n//#end", "t:1: N is not set"),
+    ("//#repeat i T\n//#end", "t:1: T is set, but not a u32"),
+    ("//#repeat i 2\nx", "t:1: //#repeat without //#end"),
+    ("//#repeat i 2\n//#end 3", "t:1: //#repeat without //#end"),
+    ("x\n//#end", "t:2: //#end without //#repeat"),
+    (
+        "//#repeat i 2\n//#repeat in 2\n//#end\n//#end",
+        "t:2: in and the name of a repeat around it are alike",
+    ),
+    (
+        "//#repeat i 2\n//#end\nlet a$i = 1;",
+        "t:3: no repeat around $i = 1;",
+    ),
+    (
+        "//#repeat i 1000\n//#repeat j 1000\nx\n//#end\n//#end",
+        "t:3: expands to more than 200000 lines",
+    ),
+    ("//#param a u32", "t:1: expected //#param name: type"),
+    (
+        "//#param a: u64",
+        "t:1: the type of a is u64, not u32, i32, f32, vec4<u32>, vec4<f32> or dims",
+    ),
+    (
+        "//#param a: u32\n//#param a: i32",
+        "t:2: a is i32 here and u32 before",
+    ),
+    (
+        "enable f16;",
+        "t:1: belongs to the prelude: Variant::enable",
+    ),
+    (
+        "@group(0) @binding(A) var<storage, read> b: f32;",
+        "t:1: the binding of b is B, not A",
+    ),
+    (
+        "@group(0) @binding(A) var<storage, read> a: f32;\n@group(0) @binding(A) var<storage, read> a: f32;",
+        "t:2: the binding A is declared twice",
+    ),
+];
+
 #[test]
 fn every_mistake_in_a_text_names_its_line() {
-    let cases = [
-        ("\n//#ues grid", "t:2: unknown directive //#ues grid"),
-        ("//#need", "t:1: unknown directive //#need"),
-        ("//#need A", "t:1: A is not set"),
-        ("//#need SET A", "t:1: A is not set"),
-        ("//#use", "t:1: expected //#use part"),
-        ("//#use a b", "t:1: expected //#use part"),
-        ("//#use nothing", "t:1: there is no part nothing"),
-        (
-            "//#use bad_use",
-            "shaders/part/bad_use.wgsl:3: there is no part nothing",
-        ),
-        ("//#repeat i", "t:1: expected //#repeat name count"),
-        ("//#repeat 1 2\n//#end", "t:1: 1 is not a name"),
-        ("//#repeat i N\n//#end", "t:1: N is not set"),
-        ("//#repeat i T\n//#end", "t:1: T is set, but not a u32"),
-        ("//#repeat i 2\nx", "t:1: //#repeat without //#end"),
-        ("//#repeat i 2\n//#end 3", "t:1: //#repeat without //#end"),
-        ("x\n//#end", "t:2: //#end without //#repeat"),
-        (
-            "//#repeat i 2\n//#repeat in 2\n//#end\n//#end",
-            "t:2: in and the name of a repeat around it are alike",
-        ),
-        (
-            "//#repeat i 2\n//#end\nlet a$i = 1;",
-            "t:3: no repeat around $i = 1;",
-        ),
-        (
-            "//#repeat i 1000\n//#repeat j 1000\nx\n//#end\n//#end",
-            "t:3: expands to more than 200000 lines",
-        ),
-        ("//#param a u32", "t:1: expected //#param name: type"),
-        (
-            "//#param a: u64",
-            "t:1: the type of a is u64, not u32, i32, f32, vec4<u32>, vec4<f32> or dims",
-        ),
-        (
-            "//#param a: u32\n//#param a: i32",
-            "t:2: a is i32 here and u32 before",
-        ),
-        (
-            "enable f16;",
-            "t:1: belongs to the prelude: Variant::enable",
-        ),
-        (
-            "@group(0) @binding(A) var<storage, read> b: f32;",
-            "t:1: the binding of b is B, not A",
-        ),
-        (
-            "@group(0) @binding(A) var<storage, read> a: f32;\n@group(0) @binding(A) var<storage, read> a: f32;",
-            "t:2: the binding A is declared twice",
-        ),
-    ];
-    for (text, expected) in cases {
+    for (text, expected) in MISTAKES {
         assert_error(
             &main_text(text).set("SET", 1u32).alias("T", "f32"),
             expected,
         );
     }
+}
+
+#[test]
+fn bindings_have_one_form() {
     let form =
         "t:1: expected, on one line, @group(0) @binding(NAME) var<storage, read> name: type;";
     for text in [

@@ -278,12 +278,6 @@ impl Gpu {
             Ok(work())
         }
     }
-
-    /// Waits for a future on this thread. Not in a browser: there is no other thread to complete it.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        platform::block_on(future)
-    }
 }
 
 impl std::fmt::Debug for Gpu {

@@ -197,9 +197,12 @@ mod here {
         Arc::new(value)
     }
 
-    /// Waits for a future on this thread.
-    pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-        pollster::block_on(future)
+    impl crate::Gpu {
+        /// Waits for a future on this thread. Native only: in a browser there is no other thread to
+        /// complete it.
+        pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+            pollster::block_on(future)
+        }
     }
 
     const _: () = {
