@@ -36,7 +36,11 @@ fn main() -> Result<(), Error> {
         gpu.info().key
     );
     let arena = gpu.buffer(u64::from(OPERANDS) * STEP, BufferUse::Storage)?;
+    replay(&gpu, &arena)?;
+    let start = Instant::now();
     let replay = replay(&gpu, &arena)?;
+    let bind = start.elapsed().as_secs_f64() * 1e6 / f64::from(DISPATCHES);
+    println!("bind      {bind:7.3} us a dispatch, once, with its programs already made");
     let bare = Bare::new(&gpu, &arena)?;
 
     let ours = || {
