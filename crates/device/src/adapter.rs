@@ -21,7 +21,7 @@ pub enum AdapterChoice {
 pub struct GpuOptions {
     /// Which adapter.
     pub adapter: AdapterChoice,
-    /// Default WebGPU limits and no features, to test what a browser with nothing more would do.
+    /// Default WebGPU limits, no features and an unknown kind of adapter, to test what a browser with nothing more would do.
     pub default_limits_only: bool,
     /// wgpu's backend that accepts everything and computes nothing; `adapter` is not looked at.
     pub noop: bool,

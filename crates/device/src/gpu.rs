@@ -7,7 +7,7 @@ use crate::buffer::Memory;
 use crate::health::{Health, Scopes, Signalled, typed};
 use crate::platform::{self, Poller};
 use crate::program::Programs;
-use crate::{Buffer, Caps, Error, Result};
+use crate::{AdapterKind, Buffer, Caps, Error, Result};
 
 /// An opened device; a clone is the same device. `Send` and `Sync` natively.
 ///
@@ -100,7 +100,11 @@ impl Gpu {
         info: AdapterInfo,
         foreign: bool,
     ) -> Self {
-        let caps = adapter::caps(adapter, &device);
+        let mut caps = adapter::caps(adapter, &device);
+        if options.default_limits_only && !foreign {
+            // Browsers do not say; so the kernels for unknown GPUs are chosen, also on a software adapter.
+            caps.kind = AdapterKind::Unknown;
+        }
         tracing::info!(adapter = %info.key, driver = %info.driver, ?caps, "opened a GPU device");
         Self(platform::shared(Inner {
             poller: Poller::new(&device, &health),

@@ -1,10 +1,12 @@
 //! ArgMax, ArgMin: the index of the largest or smallest element along an axis.
 
 use crate::fact::{Facts, Tensors, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::ops::groups::{Groups, integers};
 use crate::ops::reduce::reduced;
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels as kernels;
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX ArgMax-13 and ArgMin-13. NaN counts as the extreme, as in NumPy.
@@ -95,6 +97,21 @@ impl Operator for ArgMax {
         };
         let shape = Shape::new(reduced(data.shape(), &[axis], self.keep_dims, &1));
         Ok(vec![HostTensor::from_vec(shape, found)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        cx.by_storage()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        if x.elements() == 0 {
+            return Ok(());
+        }
+        let axis = axis_index(self.name(), self.axis, x.shape.len())?;
+        let last = self.select_last_index;
+        cx.emit(kernels::arg_max(cx.caps(), &x, axis, &y, self.min, last)?);
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {

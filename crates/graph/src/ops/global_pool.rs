@@ -1,10 +1,12 @@
 //! Global pooling: each channel reduced to one element.
 
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::ops::groups::{Groups, floats, need_float};
-use crate::ops::reduce::Reduction;
+use crate::ops::reduce::{Reduction, emit};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels as kernels;
 use tilewright_tensor::{DType, HostTensor};
 
 /// What a pool makes of a channel.
@@ -90,6 +92,28 @@ impl Operator for GlobalPool {
         let mut shape = input.shape().clone().into_vec();
         shape[2..].fill(1);
         Ok(vec![HostTensor::from_f64(input.dtype(), shape, values)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        cx.floats_only()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let rank = cx.input(0)?.shape.len();
+        let kind = match self.kind {
+            Pool::Average => kernels::Reduction::Mean,
+            Pool::Max => kernels::Reduction::Max,
+            Pool::Lp(1) => kernels::Reduction::L1,
+            Pool::Lp(2) => kernels::Reduction::L2,
+            Pool::Lp(p) => kernels::Reduction::Norm(p as f32),
+        };
+        let of_none = self.kind.of(std::iter::empty());
+        emit(
+            cx,
+            &(2..rank).collect::<Vec<_>>(),
+            kind,
+            (of_none as f32).to_bits(),
+        )
     }
 
     fn cases() -> Vec<Case> {

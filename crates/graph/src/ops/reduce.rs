@@ -2,9 +2,11 @@
 
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values};
+use crate::lower::{Lower, Place, Placing, storage};
 use crate::op::{Case, Operator};
 use crate::ops::groups::{Groups, axis_indices, from_integers, integers};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{self as kernels, Store};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// What a reduction makes of a group of elements.
@@ -92,6 +94,22 @@ impl Reduction {
             Reduction::L2 | Reduction::LogSum | Reduction::LogSumExp => {
                 self.of_floats(x.map(|v| v as f64)) as i128
             }
+        }
+    }
+
+    /// The kernel's name for it.
+    fn kernel(self) -> kernels::Reduction {
+        match self {
+            Reduction::Sum => kernels::Reduction::Sum,
+            Reduction::Mean => kernels::Reduction::Mean,
+            Reduction::Max => kernels::Reduction::Max,
+            Reduction::Min => kernels::Reduction::Min,
+            Reduction::Prod => kernels::Reduction::Prod,
+            Reduction::L1 => kernels::Reduction::L1,
+            Reduction::L2 => kernels::Reduction::L2,
+            Reduction::LogSum => kernels::Reduction::LogSum,
+            Reduction::LogSumExp => kernels::Reduction::LogSumExp,
+            Reduction::SumSquare => kernels::Reduction::SumSquare,
         }
     }
 
@@ -216,12 +234,93 @@ impl Operator for Reduce {
         Ok(vec![from_integers(data.dtype(), shape, values)?])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        let Some(data) = cx.inputs.opt(0) else {
+            return cx.by_storage();
+        };
+        match self.why_not(data) {
+            Some(why) => Place::host(why),
+            None => cx.by_storage_of(&[0]),
+        }
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let x = cx.input(0)?;
+        let axes = self.axes(cx.opt_ints(1)?, x.shape.len())?;
+        let of_none = match x.store {
+            Store::F32 => (self.kind.of_floats(std::iter::empty()) as f32).to_bits(),
+            _ => {
+                let dtype = cx.input_dtype(0).unwrap_or(DType::I32);
+                self.kind.of_integers(dtype, std::iter::empty()) as u32
+            }
+        };
+        emit(cx, &axes, self.kind.kernel(), of_none)
+    }
+
     fn cases() -> Vec<Case> {
         cases()
     }
 }
 
+/// Emits the reduction of input 0 to output 0; `of_none` has the bits of the result of no elements.
+pub(crate) fn emit(
+    cx: &mut Lower<'_>,
+    axes: &[usize],
+    kind: kernels::Reduction,
+    of_none: u32,
+) -> Result<()> {
+    let (x, y) = (cx.input(0)?, cx.output(0)?);
+    if x.elements() == 0 {
+        cx.emit(kernels::fill(cx.caps(), &y, of_none)?);
+        return Ok(());
+    }
+    let bytes = kernels::reduce_scratch(cx.caps(), &x.shape, axes);
+    let scratch = (bytes > 0).then(|| cx.scratch(Store::U32, [bytes as usize / 4]));
+    cx.emit(kernels::reduce(
+        cx.caps(),
+        &x,
+        axes,
+        &y,
+        kind,
+        scratch.as_ref(),
+    )?);
+    Ok(())
+}
+
 impl Reduce {
+    /// Why the device cannot do it, if so: integers there have 32 bits, and floats are not exact.
+    fn why_not(&self, data: &Fact) -> Option<String> {
+        use Reduction::*;
+        let dtype = data.dtype;
+        if dtype.is_float() || storage(dtype).is_none() {
+            return None;
+        }
+        let empty = || data.shape.iter().any(|n| n.known() == Some(0));
+        match self.kind {
+            // The bounds of int64, which nothing reduces to, are not there.
+            Max | Min if dtype == DType::I64 && empty() => Some("int64 of no elements".into()),
+            Max | Min => None,
+            L2 | LogSum | LogSumExp => Some(format!("{dtype} in floating point")),
+            // int32 and uint32 wrap as on the device.
+            Sum | Prod | L1 | SumSquare if matches!(dtype, DType::I32 | DType::U32) => None,
+            Sum | Mean if self.sum_fits(data) => None,
+            _ => Some(format!("{dtype} may pass 32 bits")),
+        }
+    }
+
+    /// Whether the sum of all elements certainly fits i32.
+    fn sum_fits(&self, data: &Fact) -> bool {
+        let Some((low, high)) = data.range() else {
+            return false;
+        };
+        let n = data.elements().known();
+        let fits = |v: i64| {
+            n.and_then(|n| v.checked_mul(n))
+                .is_some_and(|v| i32::try_from(v).is_ok())
+        };
+        fits(low) && fits(high)
+    }
+
     /// Bounds on integer results that follow from bounds on the elements.
     fn range(&self, data: &Fact, axes: &[usize]) -> Option<(i64, i64)> {
         let (low, high) = data.range()?;

@@ -1,9 +1,11 @@
 //! Softmax, LogSoftmax and Hardmax along one axis.
 
 use crate::fact::{Facts, Tensors, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::ops::groups::{Groups, floats, need_float};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels as kernels;
 use tilewright_tensor::{DType, HostTensor};
 
 /// Which of the family.
@@ -107,6 +109,24 @@ impl Operator for Softmax {
             input.shape().clone(),
             y,
         )?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        cx.floats_only()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        if x.elements() == 0 {
+            return Ok(());
+        }
+        let axis = axis_index(self.name(), self.axis, x.shape.len())?;
+        let log = self.kind == SoftmaxKind::LogSoftmax;
+        cx.emit(match self.kind {
+            SoftmaxKind::Hardmax => kernels::hardmax(cx.caps(), &x, axis, &y)?,
+            _ => kernels::softmax(cx.caps(), &x, axis, &y, log)?,
+        });
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {

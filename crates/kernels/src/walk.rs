@@ -1,0 +1,237 @@
+//! Tensors as `[outer, n, inner]`, and how threads walk along n (`part/walk.wgsl`).
+
+use tilewright_device::{AdapterKind, Caps, Dispatch, Variant, fold_groups};
+
+use crate::Result;
+use crate::error::index;
+
+/// A tensor's extents around an axis, or around neighbouring axes, that a kernel works along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    /// Product of the extents before.
+    pub outer: usize,
+    /// Product of the extents worked along.
+    pub n: usize,
+    /// Product of the extents after.
+    pub inner: usize,
+}
+
+/// Threads that a software adapter is to get at least: more than it has, for balance.
+const SOFTWARE_UNITS: usize = 64;
+/// Threads that a GPU is to get at least: a big one holds about 300,000 at once, and the second pass costs too.
+const GPU_UNITS: usize = 1 << 16;
+
+impl Form {
+    /// Around the axes `first..end` of a shape.
+    #[must_use]
+    pub fn around(shape: &[usize], first: usize, end: usize) -> Self {
+        let product = |part: &[usize]| part.iter().product();
+        Self {
+            outer: product(&shape[..first]),
+            n: product(&shape[first..end]),
+            inner: product(&shape[end..]),
+        }
+    }
+
+    /// Along one axis of a shape.
+    #[must_use]
+    pub fn along(shape: &[usize], axis: usize) -> Self {
+        Self::around(shape, axis, axis + 1)
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        self.outer * self.n * self.inner
+    }
+
+    /// The same walk with neighbours in memory where n is 1: they can then be loaded four at a time.
+    fn flat(self) -> Self {
+        if self.n != 1 {
+            return self;
+        }
+        Self {
+            outer: 1,
+            n: 1,
+            inner: self.outer * self.inner,
+        }
+    }
+}
+
+/// How a form is walked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walk {
+    form: Form,
+    rows: bool,
+    /// Elements loaded at once.
+    width: usize,
+    lanes: u32,
+    threads: u32,
+    /// Chunks of n, each with an output of its own.
+    pub(crate) splits: usize,
+    /// Elements of n in a chunk.
+    chunk: usize,
+}
+
+impl Walk {
+    /// The walk along n as a whole. No extent may be 0.
+    pub(crate) fn new(caps: &Caps, form: Form) -> Self {
+        let form = form.flat();
+        let rows = form.inner == 1;
+        let quads = if rows { form.n } else { form.inner };
+        let width = if quads.is_multiple_of(4) { 4 } else { 1 };
+        let software = caps.kind == AdapterKind::Software;
+        // Registers and barriers cost a software adapter more than they bring: a thread takes a row.
+        let lanes = match form.n / width {
+            _ if software || !rows => 1,
+            steps if steps >= 1024 => 256,
+            // Four loads a thread are in flight together.
+            steps => steps.div_ceil(4).next_power_of_two().min(64) as u32,
+        };
+        // Small workgroups so that few rows still reach all cores.
+        let threads = if software && rows { 16 } else { lanes.max(64) };
+        Self {
+            form,
+            rows,
+            width,
+            lanes,
+            threads,
+            splits: 1,
+            chunk: form.n,
+        }
+    }
+
+    /// Loads of a thread.
+    fn steps(&self) -> usize {
+        let loads = if self.rows {
+            self.form.n / self.width
+        } else {
+            self.form.n
+        };
+        loads.div_ceil(self.lanes as usize)
+    }
+
+    /// The walk with n cut where there are fewer outputs than the adapter has threads.
+    pub(crate) fn split(mut self, caps: &Caps) -> Self {
+        let software = caps.kind == AdapterKind::Software;
+        // A chunk must be worth its place in the second pass.
+        let (units, worth) = if software {
+            (SOFTWARE_UNITS, 64)
+        } else {
+            (GPU_UNITS, 16)
+        };
+        let threads = self.count() * self.lanes as usize;
+        let splits = (units / threads).min(self.steps() / worth);
+        if splits > 1 {
+            let step = if self.rows { self.width } else { 1 };
+            self.chunk = self.form.n.div_ceil(splits).next_multiple_of(step);
+            self.splits = self.form.n.div_ceil(self.chunk);
+        }
+        self
+    }
+
+    /// Number of walks.
+    fn count(&self) -> usize {
+        let columns = if self.rows {
+            1
+        } else {
+            self.form.inner / self.width
+        };
+        self.form.outer * self.splits * columns
+    }
+
+    /// What is left to fold: `[outer, splits, inner]`.
+    pub(crate) fn rest(&self) -> Form {
+        Form {
+            n: self.splits,
+            ..self.form
+        }
+    }
+
+    /// `shader` with the parts and constants of the walk.
+    pub(crate) fn variant(&self, shader: &'static str) -> Variant {
+        let lanes = match (self.width, self.rows) {
+            (1, _) => "lanes_1",
+            (_, true) => "lanes_4",
+            (_, false) => "cols_4",
+        };
+        Variant::new(shader)
+            .part(lanes)
+            .set("ROWS", self.rows)
+            .set("LANES", self.lanes)
+            .set("THREADS", self.threads)
+    }
+
+    /// The part by which threads share what they hold.
+    pub(crate) fn share(&self) -> &'static str {
+        if self.lanes > 1 {
+            "share_tree"
+        } else {
+            "share_one"
+        }
+    }
+
+    /// The dispatch of a variant, with the walk's parameters and `passes` readings of the tensor.
+    pub(crate) fn dispatch(
+        &self,
+        kernel: &'static str,
+        caps: &Caps,
+        variant: Variant,
+        passes: u64,
+    ) -> Result<Dispatch> {
+        index(kernel, "the number of elements", self.form.elements())?;
+        let along = if self.rows { self.width } else { 1 };
+        let across = if self.rows { 1 } else { self.width };
+        let groups = (self.count() * self.lanes as usize).div_ceil(self.threads as usize);
+        let param = |value: usize| index(kernel, "an extent", value);
+        Ok(Dispatch::new(variant)
+            .param("n", param(self.form.n / along)?)
+            .param("inner", param(self.form.inner / across)?)
+            .param("splits", param(self.splits)?)
+            .param("chunk", param(self.chunk / along)?)
+            .param("count", param(self.count())?)
+            .groups(fold_groups(groups as u64, caps.limits.groups))
+            .work(4 * passes * self.form.elements() as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(outer: usize, n: usize, inner: usize) -> Form {
+        Form { outer, n, inner }
+    }
+
+    #[test]
+    fn chunks_cover_the_axis_and_none_is_empty() {
+        let mut software = Caps::webgpu_default();
+        software.kind = AdapterKind::Software;
+        for caps in [Caps::webgpu_default(), software] {
+            for n in [1, 3, 1000, 4096, 70_001, 1 << 20] {
+                for (outer, inner) in [(1, 1), (3, 1), (1, 8), (2, 3), (5000, 1)] {
+                    let walk = Walk::new(&caps, form(outer, n, inner)).split(&caps);
+                    assert!(walk.splits * walk.chunk >= walk.form.n);
+                    assert!((walk.splits - 1) * walk.chunk < walk.form.n);
+                    assert!(!walk.rows || walk.chunk.is_multiple_of(walk.width));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_long_row_is_cut_and_many_rows_are_not() {
+        let caps = Caps::webgpu_default();
+        assert!(Walk::new(&caps, form(1, 1 << 24, 1)).split(&caps).splits > 64);
+        assert_eq!(
+            Walk::new(&caps, form(1 << 14, 1024, 1)).split(&caps).splits,
+            1
+        );
+    }
+
+    #[test]
+    fn an_axis_of_one_is_walked_flat() {
+        let walk = Walk::new(&Caps::webgpu_default(), form(8, 1, 1));
+        assert_eq!((walk.form, walk.width), (form(1, 1, 8), 4));
+    }
+}

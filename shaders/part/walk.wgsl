@@ -1,0 +1,45 @@
+//! Which elements of x [outer, n, inner] a thread visits; L is what it loads at once.
+//! ROWS (inner is 1): LANES neighbours share a row, and one of `splits` chunks of it; n and chunk count in L.
+//! Else a thread owns one L of inner; inner counts in L. Each is one of `count` outputs.
+//! Set: ROWS LANES THREADS (a multiple of LANES)
+//#use grid
+//#need ROWS LANES THREADS
+//#param n: u32
+//#param inner: u32
+//#param splits: u32
+//#param chunk: u32
+//#param count: u32
+struct Walk {
+    /// Its first element is at, the next by further; there are steps of them. On the axis: number first, then skip further.
+    at: u32, by: u32, steps: u32, first: u32, skip: u32,
+    /// Its output.
+    out: u32,
+}
+
+fn walk(group: vec3<u32>, groups: vec3<u32>, thread: u32) -> Walk {
+    var w: Walk;
+    let flat = flat_group(group, groups) * THREADS + thread;
+    w.out = flat / LANES;
+    let row = select(flat / p.inner, w.out, ROWS);
+    let begin = row % p.splits * p.chunk;
+    let to = min(begin + p.chunk, p.n);
+    w.first = begin;
+    w.at = (row / p.splits * p.n + begin) * p.inner + flat % p.inner;
+    w.by = p.inner;
+    w.skip = 1u;
+    w.steps = to - begin;
+    if ROWS {
+        let lane = thread % LANES;
+        w.first = begin + lane;
+        w.at = row / p.splits * p.n + w.first;
+        w.by = LANES;
+        w.skip = LANES;
+        w.steps = (max(to, w.first) - w.first + LANES - 1u) / LANES;
+    }
+    // Nobody leaves early: barriers follow.
+    if w.out >= p.count { w.steps = 0u; }
+    return w;
+}
+
+/// Whether a thread holds a result to store.
+fn stores(w: Walk, thread: u32) -> bool { return w.out < p.count && thread % LANES == 0u; }

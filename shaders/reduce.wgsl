@@ -1,0 +1,30 @@
+//! Reduce: y[o, s, i] = after(the fold of before(x[o, k, i]) over k in chunk s of n). Output-centred: the same bits each run.
+//! Set:   ROWS LANES THREADS  T Acc Out (element, accumulator, result)
+//! Slots: L V A R Y narrow  start before combine turn after  share
+//#use walk
+@group(0) @binding(X) var<storage, read> x: array<L>;
+@group(0) @binding(Y) var<storage, read_write> y: array<Y>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
+        @builtin(local_invocation_index) thread: u32) {
+    let w = walk(group, count, thread);
+    // Four sums, so that one addition need not wait for the other.
+    //#repeat i 4
+    var a$i = start();
+    //#end
+    var k = 0u;
+    for (; k + 4u <= w.steps; k += 4u) {
+        //#repeat i 4
+        let v$i = x[w.at + (k + $iu) * w.by];
+        //#end
+        //#repeat i 4
+        a$i = combine(a$i, before(v$i, w.first + (k + $iu) * w.skip));
+        //#end
+    }
+    for (; k < w.steps; k++) {
+        a0 = combine(a0, before(x[w.at + k * w.by], w.first + k * w.skip));
+    }
+    let all = share(combine(combine(a0, a1), combine(a2, a3)), thread);
+    if stores(w, thread) { y[w.out] = narrow(after(all)); }
+}
