@@ -1,11 +1,21 @@
 //! The host executor: a graph run by the references of its operators. Always there, slow, and the oracle of the tests.
 
-use crate::{Error, Graph, Op, Result, Value};
+use crate::{Error, Graph, Op, Result, RunLimits, Value, control};
 use std::collections::HashMap;
 use tilewright_tensor::HostTensor;
 
 /// The outputs of `graph` for `inputs` (in the order of [`Graph::inputs`]), computed on the host.
+/// Loops end at the default [`RunLimits`].
 pub fn run(graph: &Graph, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+    run_within(graph, inputs, &RunLimits::default())
+}
+
+/// [`run`] with limits on what loops may ask for.
+pub fn run_within(
+    graph: &Graph,
+    inputs: &[HostTensor],
+    limits: &RunLimits,
+) -> Result<Vec<HostTensor>> {
     if inputs.len() != graph.inputs().len() {
         let what = format!(
             "{} inputs given, {} expected",
@@ -34,9 +44,12 @@ pub fn run(graph: &Graph, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
                     .transpose()
                 })
                 .collect::<Result<_>>()?;
-            node.op
-                .reference(&args)
-                .map_err(|e| e.at(&node.name, node.op.name()))?
+            match control::walk(&node.op, &args, limits) {
+                Ok(Some(walk)) => control::drive(walk, limits),
+                Ok(None) => node.op.reference(&args),
+                Err(e) => Err(e),
+            }
+            .map_err(|e| e.at(&node.name, node.op.name()))?
         };
         for v in node.inputs.iter().flatten() {
             release(&mut values, &mut uses, *v);

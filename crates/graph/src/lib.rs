@@ -5,6 +5,7 @@
 
 pub mod attrs;
 mod compiled;
+mod control;
 mod convert;
 pub mod dim;
 mod error;

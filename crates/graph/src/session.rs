@@ -102,7 +102,11 @@ impl Session {
     ) -> Result<Vec<(Arc<str>, HostTensor)>> {
         let ordered = order(self.engine.model.graph(), inputs)?;
         let outputs = match self.engine.model.gpu() {
-            None => host::run(&self.root.graph, &checked(&self.root.graph, ordered)?.0)?,
+            None => {
+                let graph = &self.root.graph;
+                let limits = self.engine.model.options().limits;
+                host::run_within(graph, &checked(graph, ordered)?.0, &limits)?
+            }
             Some(_) => run(&mut self.engine, &mut self.root, ordered).await?,
         };
         let names = self

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tilewright_graph::{Attrs, CustomOp, Dim, Fact, Graph, Op, Value};
+use tilewright_graph::{Attr, Attrs, CustomOp, Dim, Fact, Graph, Op, Value};
 use tilewright_tensor::HostTensor;
 
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
@@ -360,11 +360,7 @@ impl<'a> Reader<'a> {
 
     fn operator(&mut self, node: &NodeProto, mut inputs: Vec<Option<Value>>) -> Result<Vec<Value>> {
         let version = self.frame().imports.version_of(node)?;
-        let mut attrs = Attrs::new(node.op_type());
-        for attribute in &node.attribute {
-            let attr = self.attribute(node, attribute, &mut inputs)?;
-            attrs.set(attribute.name(), attr);
-        }
+        let attrs = self.attributes(node, &mut inputs)?;
         while inputs.last().is_some_and(Option::is_none) {
             inputs.pop();
         }
@@ -401,18 +397,40 @@ impl<'a> Reader<'a> {
         upgrade(self.top(), old).map_err(Error::Graph)
     }
 
-    /// An attribute; a subgraph's captured values are appended to the node's inputs, in the order of its attributes.
+    /// The attributes. Values that subgraphs capture are appended to the node's inputs, those of the subgraph whose
+    /// attribute is first by name first, and counted in the attribute `captures`.
+    fn attributes(&mut self, node: &NodeProto, inputs: &mut Vec<Option<Value>>) -> Result<Attrs> {
+        let mut attrs = Attrs::new(node.op_type());
+        let mut sorted: Vec<&AttributeProto> = node.attribute.iter().collect();
+        sorted.sort_by_key(|a| a.name());
+        let mut captured = vec![];
+        for attribute in sorted {
+            let attr = self.attribute(node, attribute, &mut captured)?;
+            attrs.set(attribute.name(), attr);
+        }
+        if !captured.is_empty() {
+            attrs.set("captures", Attr::Int(captured.len() as i64));
+            // A loop's count and condition may be left out by naming fewer inputs; their places stay.
+            if node.op_type() == "Loop" && inputs.len() < 2 {
+                inputs.resize(2, None);
+            }
+            inputs.extend(captured);
+        }
+        Ok(attrs)
+    }
+
+    /// An attribute; values that a subgraph captures are added to `captured`.
     fn attribute(
         &mut self,
         node: &NodeProto,
         attribute: &AttributeProto,
-        inputs: &mut Vec<Option<Value>>,
-    ) -> Result<tilewright_graph::Attr> {
+        captured: &mut Vec<Option<Value>>,
+    ) -> Result<Attr> {
         let external = self.external;
         let imports = self.frame().imports.clone();
         read_attribute(node, attribute, external, &mut |proto| {
             let (graph, captures) = self.graph(proto, imports.clone(), true)?;
-            inputs.extend(captures.into_iter().map(Some));
+            captured.extend(captures.into_iter().map(Some));
             Ok(Arc::new(graph))
         })
     }

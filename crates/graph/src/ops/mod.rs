@@ -77,6 +77,10 @@ mod select;
 mod unary;
 mod variadic;
 
+mod branch;
+mod iterate;
+mod scan;
+
 pub use affine_grid::AffineGrid;
 pub use arg_max::ArgMax;
 pub use average_pool::{AveragePool, LpPool};
@@ -142,6 +146,10 @@ pub use map::Map;
 pub use select::Where;
 pub use unary::Unary;
 pub use variadic::Variadic;
+
+pub use branch::If;
+pub use iterate::Loop;
+pub use scan::Scan;
 
 ops! {
     source::Input,
@@ -226,4 +234,14 @@ ops! {
     cast::BitCast,
     dropout::Dropout,
     map::Map,
+
+    branch::If,
+    iterate::Loop,
+    scan::Scan,
+}
+
+/// How many values a body takes from around it, as the reader counted them.
+fn control_captures(attrs: &Attrs) -> Result<usize> {
+    let count: i64 = attrs.or("captures", 0)?;
+    usize::try_from(count).map_err(|_| Error::op(attrs.op(), format!("captures is {count}")))
 }

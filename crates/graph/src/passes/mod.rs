@@ -6,6 +6,10 @@ use crate::{Error, Fact, Graph, Node, Op, Result, Value};
 use std::collections::HashMap;
 use tilewright_device::Caps;
 
+mod control;
+
+pub use control::inline_constant_if;
+
 /// A node under reconstruction: where it was, and its inputs in the new graph.
 #[derive(Debug)]
 pub struct Visit<'a> {
@@ -133,5 +137,5 @@ pub fn specialise(graph: &Graph, known: &HashMap<Value, Known>) -> Result<Graph>
 
 /// The passes before a graph runs on a device, in order.
 pub fn device(graph: &Graph, _caps: &Caps) -> Result<Graph> {
-    rewrite(graph, |_, _| Ok(None))
+    inline_constant_if(graph)
 }
