@@ -34,7 +34,9 @@ impl If {
 
     fn facts(&self, condition: bool, inputs: Facts<'_>) -> Result<Vec<Option<Fact>>> {
         let (graph, range) = self.branch(condition);
-        let facts: Vec<Fact> = range.map(|i| inputs.req(i).cloned()).collect::<Result<_>>()?;
+        let facts: Vec<Fact> = range
+            .map(|i| inputs.req(i).cloned())
+            .collect::<Result<_>>()?;
         Ok(outputs_of(graph, &facts))
     }
 
@@ -154,9 +156,7 @@ impl Operator for If {
 
 /// Flattens from axis 1 or, in the other branch, joins with itself and perhaps reshapes.
 fn branches(reshapes: bool) -> Result<If> {
-    let input = |graph: &mut Graph| {
-        graph.input("x", Some(Fact::sized(DType::F32, &[2, 6])))
-    };
+    let input = |graph: &mut Graph| graph.input("x", Some(Fact::sized(DType::F32, &[2, 6])));
     let mut no = Graph::new();
     let x = input(&mut no)?;
     let y = no.add1(super::Flatten { axis: 1 }, &[x])?;

@@ -59,11 +59,14 @@ impl Loop {
         }
         let count = inputs.opt(0)?.dims()?;
         let [count] = &count[..] else { return None };
-        self.never_stops()
-            .then(|| count.larger(&Dim::from(0i64)))
+        self.never_stops().then(|| count.larger(&Dim::from(0i64)))
     }
 
-    pub(crate) fn walk(&self, inputs: Tensors<'_>, limits: &RunLimits) -> Result<impl Walk + use<>> {
+    pub(crate) fn walk(
+        &self,
+        inputs: Tensors<'_>,
+        limits: &RunLimits,
+    ) -> Result<impl Walk + use<>> {
         let carried = self.carried(inputs.len())?;
         let most = single(inputs, 0)?;
         let condition = single(inputs, 1)?;
@@ -215,7 +218,10 @@ impl Operator for Loop {
         let (state, elements) = outputs[1..].split_at(carried);
         for (before, after) in facts[OWN..].iter().zip(state) {
             if before.dtype != after.dtype {
-                let what = format!("a carried value is {} and then {}", before.dtype, after.dtype);
+                let what = format!(
+                    "a carried value is {} and then {}",
+                    before.dtype, after.dtype
+                );
                 return Err(inputs.error(what));
             }
             if before.shape != after.shape {
@@ -253,7 +259,11 @@ impl Operator for Loop {
             ("counted", step(false), [count(3), None]),
             ("condition too", step(false), [count(3), yes()]),
             ("no iteration", step(false), [count(0), yes()]),
-            ("never begun", step(false), [count(3), Some(HostTensor::scalar(false))]),
+            (
+                "never begun",
+                step(false),
+                [count(3), Some(HostTensor::scalar(false))],
+            ),
             ("growing", step(true), [count(4), None]),
         ];
         let mut cases = vec![];

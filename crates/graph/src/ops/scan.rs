@@ -57,7 +57,11 @@ impl Scan {
         Ok(out)
     }
 
-    pub(crate) fn walk(&self, inputs: Tensors<'_>, limits: &RunLimits) -> Result<impl Walk + use<>> {
+    pub(crate) fn walk(
+        &self,
+        inputs: Tensors<'_>,
+        limits: &RunLimits,
+    ) -> Result<impl Walk + use<>> {
         let states = self.states(inputs.len())?;
         let lengths = self.lengths(states, |i| Ok(inputs.req(i)?.shape().to_vec()))?;
         let length = lengths.first().map_or(0, |(_, n)| *n);
@@ -279,9 +283,26 @@ impl Operator for Scan {
             input_directions: vec![1, 0],
             ..op.clone()
         };
-        let along_0 = || vec![x(&[4, 3], 1), x(&[5, 2, 3], 2), x(&[5, 2, 3], 3), x(&[2, 3], 4)];
-        let along = vec![x(&[4, 3], 1), x(&[2, 5, 3], 2), x(&[2, 3, 5], 3), x(&[2, 3], 4)];
-        let none = vec![x(&[4, 3], 1), x(&[0, 2, 3], 2), x(&[0, 2, 3], 3), x(&[2, 3], 4)];
+        let along_0 = || {
+            vec![
+                x(&[4, 3], 1),
+                x(&[5, 2, 3], 2),
+                x(&[5, 2, 3], 3),
+                x(&[2, 3], 4),
+            ]
+        };
+        let along = vec![
+            x(&[4, 3], 1),
+            x(&[2, 5, 3], 2),
+            x(&[2, 3, 5], 3),
+            x(&[2, 3], 4),
+        ];
+        let none = vec![
+            x(&[4, 3], 1),
+            x(&[0, 2, 3], 2),
+            x(&[0, 2, 3], 3),
+            x(&[2, 3], 4),
+        ];
         vec![
             Case::new("first axis", op.clone(), along_0()),
             Case::new("backward", backward, along_0()),
