@@ -56,6 +56,8 @@ impl BoundDispatch {
     ///
     /// # Errors
     /// [`Error::Binding`] for names that do not fit the program, and slots that have no place.
+    ///
+    /// [`Error::Binding`]: crate::Error::Binding
     pub fn new(
         program: Arc<Program>,
         dispatch: &Dispatch,
@@ -101,6 +103,11 @@ impl Gpu {
     /// [`Error::Range`] for an operand outside of its buffer or unaligned, [`Error::TooLarge`] for a
     /// binding or a grid over the limits, [`Error::Binding`] for operands that may not lie beside each
     /// other, [`Error::OutOfMemory`], the sticky error.
+    ///
+    /// [`Error::Binding`]: crate::Error::Binding
+    /// [`Error::OutOfMemory`]: crate::Error::OutOfMemory
+    /// [`Error::Range`]: crate::Error::Range
+    /// [`Error::TooLarge`]: crate::Error::TooLarge
     pub fn replay(&self, dispatches: Vec<BoundDispatch>) -> Result<Replay> {
         self.check()?;
         let mut binder = Binder::new(self);
