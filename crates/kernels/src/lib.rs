@@ -20,6 +20,7 @@ mod pack;
 mod product;
 mod reduce;
 mod softmax;
+mod scaled;
 mod view;
 mod walk;
 

@@ -1,11 +1,13 @@
 //! Conv: the convolution of neural networks (a correlation), with groups, strides and dilations.
 
 use super::product::Convolution;
-use super::window::{AutoPad, Layout, Window, three};
+use super::window::{AutoPad, Layout, Slide, Window, three};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels::{self as kernels, ConvShape, Epilogue, Filter};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX Conv-22: `Y[n, o] = B[o] + sum over c, taps of X[n, c, window] * W[o, c, tap]`. W is `[O, C / group, taps..]` in
@@ -53,6 +55,40 @@ impl Operator for Conv {
             self.values(inputs.op(), (&x.to_f64(), &x), (&w.to_f64(), w), bias)?;
         let y = HostTensor::from_f64(x.dtype(), shape, values)?;
         Ok(vec![self.layout.tensor_from_first(&y)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place_convolution(cx, self.layout)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        let w = cx.input(1)?.shape;
+        let spatial = &x.shape[1..x.shape.len() - 1];
+        let slides = self.window.slides("Conv", spatial, &w[2..])?;
+        let channels = (x.last(), w[0]);
+        let shape = shape_of(x.shape[0], channels, self.group, &slides);
+        let bias = cx.opt_input(2);
+        let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, shape.groups));
+        let epilogue = epilogue.transpose()?;
+        let key = filter_key(&shape);
+        let (caps, depthwise) = (cx.caps().clone(), shape.is_depthwise());
+        let packed = cx.derived(1, key, |w| {
+            let w = w.cast(DType::F32)?;
+            Ok(if depthwise {
+                kernels::pack_depthwise(&shape, &w)?
+            } else {
+                kernels::pack_filter(&caps, &shape, &w)?
+            })
+        })?;
+        let filter = Filter::Packed(&packed);
+        let run = if depthwise {
+            kernels::depthwise
+        } else {
+            kernels::conv
+        };
+        cx.emit(run(&caps, &shape, &x, filter, &y, epilogue.as_ref())?);
+        Ok(())
     }
 
     fn folds(&self) -> bool {
@@ -143,6 +179,66 @@ impl Conv {
         };
         sizes.forward(x.0, w.0, &mut out);
         Ok((out, shape))
+    }
+}
+
+/// A convolution of floats runs on the device once its channels are last.
+pub(super) fn place_convolution(cx: &Placing<'_>, layout: Layout) -> Place {
+    let fact = |i: usize| cx.inputs.opt(i);
+    if layout == Layout::ChannelsFirst {
+        return Place::host("channels are first");
+    }
+    if fact(1).is_none_or(|w| w.constant().is_none()) {
+        return Place::host("the weight is not constant");
+    }
+    if (0..2).any(|i| fact(i).is_some_and(|f| f.elements().known() == Some(0))) {
+        return Place::host("a convolution without terms");
+    }
+    if fact(0).is_some_and(|x| x.rank() > 5) {
+        return Place::host("more than three spatial axes");
+    }
+    cx.floats_only()
+}
+
+/// What a packed filter depends on besides the weight: not on the size of the image.
+pub(super) fn filter_key(shape: &ConvShape) -> String {
+    let ConvShape {
+        in_channels,
+        out_channels,
+        groups,
+        kernel,
+        dilation,
+        ..
+    } = shape;
+    format!("filter {in_channels} {out_channels} {groups} {kernel:?} {dilation:?}")
+}
+
+/// The sizes that kernels take. `channels` are those of X and Y.
+pub(super) fn shape_of(
+    images: usize,
+    channels: (usize, usize),
+    group: i64,
+    slides: &[Slide],
+) -> ConvShape {
+    let axes = |f: fn(&Slide) -> usize, fill: usize| {
+        let mut all = [fill; 3];
+        for (to, slide) in all[3 - slides.len()..].iter_mut().zip(slides) {
+            *to = f(slide);
+        }
+        all
+    };
+    ConvShape {
+        rank: slides.len(),
+        images,
+        in_channels: channels.0,
+        out_channels: channels.1,
+        groups: group.max(1) as usize,
+        input: axes(|s| s.input, 1),
+        output: axes(|s| s.output, 1),
+        kernel: axes(|s| s.kernel, 1),
+        stride: axes(|s| s.stride, 1),
+        dilation: axes(|s| s.dilation, 1),
+        pad: axes(|s| s.before, 0),
     }
 }
 

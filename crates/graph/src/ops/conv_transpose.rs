@@ -1,12 +1,15 @@
 //! ConvTranspose: the gradient of a convolution with respect to its input, used to enlarge images.
 
+use super::conv::{filter_key, place_convolution, shape_of};
 use super::product::Convolution;
 use super::window::{AutoPad, Layout, Slide, Window, three};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
-use tilewright_tensor::HostTensor;
+use tilewright_kernels::{self as kernels, Epilogue, Filter};
+use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX ConvTranspose-22: `Y[n, o, i * stride + tap * dilation - before] += X[n, c, i] * W[c, o, tap]`, plus B. W is
 /// `[C, O / group, taps..]` in either layout of X and Y.
@@ -99,6 +102,38 @@ impl Operator for ConvTranspose {
         Ok(vec![self.layout.tensor_from_first(&y)?])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place_convolution(cx, self.layout)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        let w = cx.input(1)?.shape;
+        let spatial = &x.shape[1..x.shape.len() - 1];
+        let slides = self.slides("ConvTranspose", spatial, &w[2..])?;
+        // The slides are those of the convolution this is the gradient of.
+        let forward = shape_of(x.shape[0], (y.last(), x.last()), self.group, &slides);
+        let shape = forward.data_gradient();
+        let bias = cx.opt_input(2);
+        let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, shape.groups));
+        let epilogue = epilogue.transpose()?;
+        let caps = cx.caps().clone();
+        let packed = cx.derived(1, filter_key(&shape), |w| {
+            let w = w.cast(DType::F32)?;
+            Ok(kernels::pack_filter_transposed(&caps, &shape, &w)?)
+        })?;
+        let filter = Filter::Packed(&packed);
+        cx.emit(kernels::conv_transpose(
+            &caps,
+            &shape,
+            &x,
+            filter,
+            &y,
+            epilogue.as_ref(),
+        )?);
+        Ok(())
+    }
+
     fn folds(&self) -> bool {
         false
     }
@@ -157,7 +192,7 @@ impl ConvTranspose {
 
     /// The convolution this is the transpose of: its windows are the elements of X, its places those of Y.
     pub(super) fn slides(&self, op: &str, input: &[usize], kernel: &[usize]) -> Result<Vec<Slide>> {
-        let facts = Fact::sized(tilewright_tensor::DType::F32, &[&[1, 1], input].concat());
+        let facts = Fact::sized(DType::F32, &[&[1, 1], input].concat());
         let facts = [Some(&facts)];
         let inputs = Facts::new("ConvTranspose", &facts);
         let slide = |i: usize| {

@@ -1,11 +1,14 @@
 //! Gemm: one matrix product with transposes, factors and a bias.
 
+use super::matmul::{multiply_on_device, place_product};
 use super::product::{Term, multiply};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
 use std::num::Wrapping;
+use tilewright_kernels::Epilogue;
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX Gemm-13: `alpha * A' * B' + beta * C`, where C broadcasts to the product's shape and may be left out.
@@ -91,6 +94,17 @@ impl Operator for Gemm {
                 self.typed(inputs, |f| Wrapping(f as i64))?
             },
         ])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place_product(cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (a, c) = (cx.input(0)?, cx.output(0)?);
+        let bias = cx.opt_input(2);
+        let epilogue = Epilogue::scaled(self.alpha, self.beta, bias.as_ref(), c.last())?;
+        multiply_on_device(cx, &a, self.trans_a, self.trans_b, &c, epilogue.as_ref())
     }
 
     fn folds(&self) -> bool {

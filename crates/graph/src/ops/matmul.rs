@@ -3,9 +3,11 @@
 use super::product::{Term, multiply};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, broadcast};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
 use std::num::Wrapping;
+use tilewright_kernels::{self as kernels, Epilogue, View};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX MatMul-13: `numpy.matmul`. A 1-D left operand is a row, a 1-D right one a column; that axis is dropped again.
@@ -40,6 +42,24 @@ impl Operator for MatMul {
         } else {
             product.typed::<Wrapping<i64>>(a, b)?
         }])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place_product(cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (mut a, mut c) = (cx.input(0)?, cx.output(0)?);
+        let b_shape = cx.input(1)?.shape;
+        // A vector is a row on the left and a column on the right.
+        if b_shape.len() == 1 {
+            c.shape.push(1);
+        }
+        if a.shape.len() == 1 {
+            a.shape.insert(0, 1);
+            c.shape.insert(c.shape.len() - 1, 1);
+        }
+        multiply_on_device(cx, &a, false, false, &c, None)
     }
 
     fn folds(&self) -> bool {
@@ -87,6 +107,47 @@ impl Operator for MatMul {
             Case::new("f64", MatMul, vec![wide(&[3, 6], 1), wide(&[6, 4], 2)]),
         ]
     }
+}
+
+/// A product of floats with at least one term runs on the device.
+pub(super) fn place_product(cx: &Placing<'_>) -> Place {
+    let empty = |i: usize| {
+        let fact = cx.inputs.opt(i);
+        fact.is_some_and(|f| f.elements().known() == Some(0))
+    };
+    if empty(0) || empty(1) {
+        return Place::host("a product without terms");
+    }
+    cx.floats_only()
+}
+
+/// Emits `c = epilogue(a * b)` for input 1 as b: from packed panels where it is a constant matrix.
+pub(super) fn multiply_on_device(
+    cx: &mut Lower<'_>,
+    a: &View,
+    trans_a: bool,
+    trans_b: bool,
+    c: &View,
+    epilogue: Option<&Epilogue>,
+) -> Result<()> {
+    let mut b = cx.input(1)?;
+    if b.shape.len() == 1 {
+        b.shape.push(1);
+    }
+    let matrix = b.shape.len() == 2 || b.shape[..b.shape.len() - 2].iter().all(|&n| n == 1);
+    let dispatches = if cx.constant(1).is_some() && matrix {
+        let width = kernels::panel_width(cx.caps());
+        let shape = b.shape[b.shape.len() - 2..].to_vec();
+        let packed = cx.derived(1, format!("panels {width} {shape:?} {trans_b}"), |b| {
+            let b = b.cast(DType::F32)?.reshape(shape)?;
+            Ok(kernels::pack_b(&b, trans_b, width)?)
+        })?;
+        kernels::matmul_packed(cx.caps(), a, trans_a, &packed, width, c, epilogue)?
+    } else {
+        kernels::matmul(cx.caps(), a, trans_a, &b, trans_b, c, epilogue)?
+    };
+    cx.emit(dispatches);
+    Ok(())
 }
 
 /// The shape of a product by NumPy's rules.
