@@ -19,8 +19,8 @@ mod matmul;
 mod pack;
 mod product;
 mod reduce;
-mod softmax;
 mod scaled;
+mod softmax;
 mod view;
 mod walk;
 
