@@ -2,7 +2,7 @@
 //! Set:   K_TAIL (k is not a multiple of 4)
 //! Slots: a_vec  a_base  a_block
 //#use block44
-//#use gemm_grid
+//#use gemm_size
 //#param a_ld: u32
 //#param a_step: u32
 /// Neighbouring threads of a workgroup read along m.

@@ -1,7 +1,7 @@
 //! A[k, m] with m contiguous (a transposed left matrix) and any sizes and strides: single loads, zero past the end of k.
 //! Slots: a_one  a_base  a_block
 //#use block44
-//#use gemm_grid
+//#use gemm_size
 //#param a_ld: u32
 //#param a_step: u32
 const A_ALONG_K = false;

@@ -1,7 +1,7 @@
 //! A[m, k] with k contiguous, in vec4. k blocks lie a_step elements apart.
 //! Slots: a_vec  a_base  a_block
 //#use block44
-//#use gemm_grid
+//#use gemm_size
 //#param a_ld: u32
 //#param a_step: u32
 /// Neighbouring threads of a workgroup read along k.

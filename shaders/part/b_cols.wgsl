@@ -1,7 +1,7 @@
 //! B[n, k] with k contiguous (a transposed right matrix; OHWI filters), in vec4. k blocks lie b_step elements apart.
 //! Slots: b_vec  b_base  b_block
 //#use block44
-//#use gemm_grid
+//#use gemm_size
 //#param b_ld: u32
 //#param b_step: u32
 /// Neighbouring threads of a workgroup read along k.

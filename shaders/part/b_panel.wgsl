@@ -3,7 +3,7 @@
 //! Set:   PANEL (vec4 columns of a panel)
 //! Slots: b_vec  b_base  b_block
 //#use block44
-//#use gemm_grid
+//#use gemm_size
 //#param b_ld: u32
 const B_ALONG_K = false;
 fn b_quad(n4: u32, block: u32, z: u32) -> vec4<u32> {

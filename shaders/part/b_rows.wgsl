@@ -2,7 +2,7 @@
 //! Set:   K_TAIL (k is not a multiple of 4)
 //! Slots: b_vec  b_base  b_block
 //#use block44
-//#use gemm_grid
+//#use gemm_size
 //#param b_ld: u32
 //#param b_step: u32
 /// Neighbouring threads of a workgroup read along n.

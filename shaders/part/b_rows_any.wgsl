@@ -1,7 +1,7 @@
 //! B[k, n] with n contiguous and any sizes and strides: single loads, zero past the end of k.
 //! Slots: b_one  b_base  b_block
 //#use block44
-//#use gemm_grid
+//#use gemm_size
 //#param b_ld: u32
 //#param b_step: u32
 const B_ALONG_K = false;

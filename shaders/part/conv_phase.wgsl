@@ -4,7 +4,7 @@
 //! block one tap that the phase takes. Vectors of extents are (depth, height, width, 0).
 //! Slots: a_base
 //#use block44
-//#use gemm_grid
+//#use gemm_size
 //#param in_size: vec4<u32>
 //#param out_size: vec4<u32>
 //#param kernel: vec4<u32>

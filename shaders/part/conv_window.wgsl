@@ -3,7 +3,7 @@
 //! Set:   RANK (1, 2, 3 spatial axes)
 //! Slots: a_base
 //#use block44
-//#use gemm_grid
+//#use gemm_size
 //#param in_size: vec4<u32>
 //#param out_size: vec4<u32>
 //#param kernel: vec4<u32>

@@ -1,15 +1,13 @@
-//! Sizes of a product and the tile of a workgroup. Sizes are uniforms: one program serves every size.
+//! The tile of a workgroup.
 //#use grid
-//#use c_size
-//#param k: u32
-//#param k4: u32
+//#use gemm_size
 //#param tiles_m: u32
 //#param tiles_n: u32
 
 /// Tiles along m that share a pass over B: large enough to reuse B from cache, small enough to keep their A there.
 const BAND = 8u;
 
-/// The tile's row, column and batch. `k` counts one k block, `k4` is its quarter rounded up. The host dispatches exactly tiles_m * tiles_n * batches groups.
+/// The tile's row, column and batch. The host dispatches exactly tiles_m * tiles_n * batches groups.
 fn gemm_tile(group: vec3<u32>, count: vec3<u32>) -> vec3<u32> {
     let flat = flat_group(group, count);
     let tiles = p.tiles_m * p.tiles_n;

@@ -1,8 +1,7 @@
 //! Four columns of a row of C: accumulator -> finish -> epilogue -> memory.
 //! Set:   Acc (f32, i32)  Value (f32, i32)
-//! Slots: c_base  c_row c_col  c_put  finish  epilogue (the last two have defaults)
+//! Slots: c_base  c_row c_col  c_put  finish  epilogue (none by default)
 //#use c_size
-//#use finish
 //#use epilogue
 //#param c_ld: u32
 

@@ -7,7 +7,7 @@ use crate::batch::Batch;
 use crate::error::index;
 use crate::gemm_loop::candidates;
 use crate::pack::{Panels, host};
-use crate::product::{FLOAT, Loader, Product};
+use crate::product::{Arithmetic, FLOAT, Loader, Product};
 use crate::{Epilogue, Error, Loop, Result, View, panel_width};
 
 const KERNEL: &str = "conv";
@@ -201,7 +201,7 @@ pub fn pack_filter(caps: &Caps, shape: &ConvShape, w: &HostTensor) -> Result<Hos
     let taps_of = k / ic;
     let packed = panels.pack(w, shape.groups, |group, block, k, n| {
         let (tap, c) = (block * taps_of + k / ic, k % ic);
-        Some(((group * oc + n) * ic + c) * taps + tap)
+        ((group * oc + n) * ic + c) * taps + tap
     })?;
     let [count, rows, width] = panels.shape();
     packed
@@ -250,20 +250,39 @@ pub fn conv_with(
     of: Loop,
 ) -> Result<Vec<Dispatch>> {
     shape.check(KERNEL)?;
-    holds(
-        "X",
-        x,
-        shape.images * shape.input.iter().product::<usize>() * shape.in_channels,
-    )?;
+    holds("X", x, shape.images * shape.input.iter().product::<usize>() * shape.in_channels)?;
     holds("Y", y, shape.pixels() * shape.out_channels)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
     }
+    let weights = Weights::new(caps, shape, filter)?;
+    let product = Product {
+        c: y,
+        c_ld: shape.out_channels,
+        epilogue,
+        ..implicit(shape, x, weights.loader, weights.group, FLOAT)?
+    };
+    let mut dispatch = weights.params(product.dispatch(caps, of)?)?;
+    if !shape.is_pointwise() {
+        dispatch.variant = dispatch.variant.part("a_zero");
+    }
+    let channels = index(KERNEL, "channels", shape.group_out())?;
+    Ok(vec![input_params(shape, dispatch)?.param("group_cols", channels)])
+}
+
+/// The product that a convolution is; C is still the input.
+pub(crate) fn implicit<'a>(
+    shape: &ConvShape,
+    x: &'a View,
+    b: Loader<'a>,
+    group: usize,
+    arithmetic: Arithmetic,
+) -> Result<Product<'a>> {
     let [blocks, k] = shape.blocks();
     let (ic, oc) = (shape.group_in(), shape.group_out());
     // Vec4 loads need every block of k and every pixel to begin at a multiple of 4 elements.
-    let a_vec = k % 4 == 0 && ic % 4 == 0 && shape.in_channels % 4 == 0;
-    let a_part = match (shape.is_pointwise(), shape.by_rows(), a_vec) {
+    let vec = k % 4 == 0 && ic % 4 == 0 && shape.in_channels % 4 == 0;
+    let part = match (shape.is_pointwise(), shape.by_rows(), vec) {
         (true, _, true) => "a_rows",
         (true, _, false) => "a_rows_any",
         (_, true, true) => "a_conv_row",
@@ -271,46 +290,34 @@ pub fn conv_with(
         (_, false, true) => "a_conv",
         (_, false, false) => "a_conv_any",
     };
-    let weights = Weights::new(caps, shape, filter)?;
-    let strides = [&[ic][..], &[weights.group], &[oc]];
-    let product = Product {
+    let strides = [&[ic][..], &[group], &[oc]];
+    Ok(Product {
         kernel: KERNEL,
         m: shape.pixels(),
         n: oc,
         k,
         k_blocks: blocks,
-        k_part: if shape.is_pointwise() {
-            "k_whole"
-        } else {
-            "k_taps"
-        },
+        k_part: if shape.is_pointwise() { "k_whole" } else { "k_taps" },
         c_part: "c_groups",
         batch: Batch::new(KERNEL, &[shape.groups], strides)?,
-        arithmetic: FLOAT,
-        a: Loader {
-            view: x,
-            part: a_part,
-            vec: a_vec,
-        },
-        b: weights.loader,
-        c: y,
-        c_ld: shape.out_channels,
-        epilogue,
-    };
-    let mut dispatch = weights
-        .params(product.dispatch(caps, of)?)?
-        .param("a_ld", index(KERNEL, "channels", shape.in_channels)?)
-        .param("group_cols", index(KERNEL, "channels", oc)?);
+        arithmetic,
+        a: Loader { view: x, part, vec },
+        b,
+        c: x,
+        c_ld: 0,
+        epilogue: None,
+    })
+}
+
+/// Parameters of the parts that read X and walk k.
+pub(crate) fn input_params(shape: &ConvShape, dispatch: Dispatch) -> Result<Dispatch> {
+    let mut dispatch = dispatch.param("a_ld", index(KERNEL, "channels", shape.in_channels)?);
     if shape.is_pointwise() {
-        dispatch = dispatch.param("a_step", 0u32);
-    } else {
-        dispatch.variant = dispatch
-            .variant
-            .part("a_zero")
-            .set("RANK", shape.rank as u32);
-        dispatch = window(shape, dispatch)?.param("taps", index(KERNEL, "taps", blocks)?);
+        return Ok(dispatch.param("a_step", 0u32));
     }
-    Ok(vec![dispatch])
+    dispatch.variant = dispatch.variant.set("RANK", shape.rank as u32);
+    let taps = index(KERNEL, "kernel positions", shape.blocks()[0])?;
+    Ok(window(shape, dispatch)?.param("taps", taps))
 }
 
 /// The filter as operand B.

@@ -122,7 +122,7 @@ pub fn pack_filter_transposed(
         width: panel_width(caps),
     };
     let packed = panels.pack(w, shape.groups, |group, tap, k, n| {
-        Some(((group * ic + k) * oc + n) * taps + tap)
+        ((group * ic + k) * oc + n) * taps + tap
     })?;
     let [count, rows, width] = panels.shape();
     packed

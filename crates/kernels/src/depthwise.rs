@@ -44,7 +44,7 @@ pub fn pack_depthwise(shape: &ConvShape, w: &HostTensor) -> Result<HostTensor> {
         width: shape.out_channels.next_multiple_of(4),
     };
     // One panel as wide as C, of which the rows that pad k are not kept.
-    let packed = panels.pack(w, 1, |_, _, tap, c| Some(c * taps + tap))?;
+    let packed = panels.pack(w, 1, |_, _, tap, c| c * taps + tap)?;
     let kept = 0..taps * panels.width;
     packed.select([taps, panels.width], kept).map_err(host)
 }
@@ -106,7 +106,7 @@ pub fn depthwise(
     let variant = a.add(KERNEL, caps, variant, FLOAT, "A")?;
     let variant = b.add(KERNEL, caps, variant, FLOAT, "B")?;
     let variant = store(KERNEL, caps, variant, FLOAT, y, vec)?;
-    let variant = variant.part("batch_one").part("c_rows");
+    let variant = FLOAT.add(variant.part("batch_one").part("c_rows"));
     let x_runs = shape.output[2].div_ceil(outputs);
     let runs = pixels / shape.output[2] * x_runs;
     let size = |n| index(KERNEL, "an extent", n);

@@ -21,6 +21,9 @@ mod product;
 mod reduce;
 mod scaled;
 mod softmax;
+mod qconv;
+mod qgemm;
+mod qpack;
 mod view;
 mod walk;
 
@@ -36,5 +39,8 @@ pub use matmul::{matmul, matmul_packed};
 pub use pack::{pack_b, panel_width};
 pub use reduce::{Reduction, arg_max, reduce, reduce_scratch};
 pub use softmax::{hardmax, softmax};
+pub use qconv::{conv8, conv8_scratch};
+pub use qgemm::{Int8B, Zero, matmul8, matmul8_scratch};
+pub use qpack::{columns8, pack_b8, pack_filter8};
 pub use view::{Store, View};
 pub use walk::Form;

@@ -110,7 +110,7 @@ fn operand(view: &View, layout: Layout, ld: usize, batch: Vec<usize>) -> Operand
 }
 
 /// The last two extents and the batch extents.
-fn split<'a>(name: &str, view: &'a View) -> Result<([usize; 2], &'a [usize])> {
+pub(crate) fn split<'a>(name: &str, view: &'a View) -> Result<([usize; 2], &'a [usize])> {
     match view.shape.split_last_chunk() {
         Some((batch, &matrix)) => Ok((matrix, batch)),
         None => Err(Error::shape(
@@ -121,7 +121,7 @@ fn split<'a>(name: &str, view: &'a View) -> Result<([usize; 2], &'a [usize])> {
 }
 
 /// Strides of an operand's batches along the axes of the result.
-fn strides(name: &str, own: &[usize], matrix: usize, batch: &[usize]) -> Result<Vec<usize>> {
+pub(crate) fn strides(name: &str, own: &[usize], matrix: usize, batch: &[usize]) -> Result<Vec<usize>> {
     let wrong = || {
         Error::shape(
             KERNEL,

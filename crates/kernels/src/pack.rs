@@ -35,7 +35,7 @@ pub fn pack_b(b: &HostTensor, trans: bool, width: usize) -> Result<HostTensor> {
     };
     let batches = batch.iter().product();
     let mut packed = blocks.pack(b, batches, |z, _, k, n| {
-        Some(z * rows * cols + k * k_stride + n * n_stride)
+        z * rows * cols + k * k_stride + n * n_stride
     })?;
     let mut packed_shape = batch.to_vec();
     packed_shape.extend(blocks.shape());
@@ -59,12 +59,12 @@ impl Panels {
         [self.n.div_ceil(self.width.max(1)), rows, self.width]
     }
 
-    /// Fills panels for `batches` matrices with the element of `from` at `at(batch, block, k, n)`; zero where that is `None`.
+    /// Fills panels for `batches` matrices with the element of `from` at `at(batch, block, k, n)`.
     pub(crate) fn pack(
         &self,
         from: &HostTensor,
         batches: usize,
-        at: impl Fn(usize, usize, usize, usize) -> Option<usize>,
+        at: impl Fn(usize, usize, usize, usize) -> usize,
     ) -> Result<HostTensor> {
         if self.width == 0 || self.width % 4 != 0 {
             return Err(Error::shape(
@@ -86,28 +86,34 @@ impl Panels {
         &self,
         from: &HostTensor,
         batches: usize,
-        at: impl Fn(usize, usize, usize, usize) -> Option<usize>,
+        at: impl Fn(usize, usize, usize, usize) -> usize,
     ) -> Result<HostTensor> {
         let [panels, rows, width] = self.shape();
-        let padded = self.k.next_multiple_of(4);
         let source = from.as_slice::<T>().map_err(host)?;
         let mut packed = Vec::new();
         let total = batches * panels * rows * width;
         packed
             .try_reserve_exact(total)
             .map_err(|_| Error::shape("pack_b", format!("no memory for {total} elements")))?;
+        self.each(batches, |place| {
+            packed.push(place.map_or(T::default(), |(z, block, k, n)| source[at(z, block, k, n)]));
+        });
+        HostTensor::from_vec([batches, panels, rows, width], packed).map_err(host)
+    }
+
+    /// Calls `see` for every element in order with its (batch, block, k, n), `None` for padding.
+    pub(crate) fn each(&self, batches: usize, mut see: impl FnMut(Option<(usize, usize, usize, usize)>)) {
+        let [panels, rows, width] = self.shape();
+        let padded = self.k.next_multiple_of(4);
         for z in 0..batches {
-            for (panel, row) in (0..panels).flat_map(|panel| (0..rows).map(move |row| (panel, row)))
-            {
+            for (panel, row) in (0..panels).flat_map(|panel| (0..rows).map(move |row| (panel, row))) {
                 let (block, k) = (row / padded, row % padded);
-                packed.extend((panel * width..(panel + 1) * width).map(|n| {
+                for n in panel * width..(panel + 1) * width {
                     let inside = k < self.k && n < self.n;
-                    let at = if inside { at(z, block, k, n) } else { None };
-                    at.map_or(T::default(), |at| source[at])
-                }));
+                    see(inside.then_some((z, block, k, n)));
+                }
             }
         }
-        HostTensor::from_vec([batches, panels, rows, width], packed).map_err(host)
     }
 }
 

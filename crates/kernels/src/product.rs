@@ -23,6 +23,8 @@ pub(crate) struct Arithmetic {
     pub(crate) elem: &'static str,
     pub(crate) acc: &'static str,
     pub(crate) value: &'static str,
+    /// From accumulators to values.
+    pub(crate) finish: &'static [&'static str],
 }
 
 /// Floats: f32 accumulators whatever the storage.
@@ -31,6 +33,23 @@ pub(crate) const FLOAT: Arithmetic = Arithmetic {
     elem: "f32",
     acc: "f32",
     value: "f32",
+    finish: &["finish"],
+};
+
+/// int8 with an exact i32 result.
+pub(crate) const INT8: Arithmetic = Arithmetic {
+    part: "mac_i8",
+    elem: "u32",
+    acc: "i32",
+    value: "i32",
+    finish: &["finish8", "value8_int"],
+};
+
+/// int8 with the result in f32, times a scale.
+pub(crate) const INT8_SCALED: Arithmetic = Arithmetic {
+    value: "f32",
+    finish: &["finish8", "value8_float"],
+    ..INT8
 };
 
 /// A product of m x n x k, where k counts one k block in loaded elements.
@@ -60,10 +79,9 @@ impl Product<'_> {
     pub(crate) fn dispatch(&self, caps: &Caps, of: Loop) -> Result<Dispatch> {
         let size = |what, value| index(self.kernel, what, value);
         let c_vec = self.n % 4 == 0 && self.c_ld % 4 == 0 && self.batch.is_vec(2);
-        let rolled = self.epilogue.is_some() || !c_vec;
+        let rolled = self.epilogue.is_some() || !c_vec || self.arithmetic.acc == "i32";
         let mut variant = self.batch.variant(of.variant(rolled));
         variant = variant.part(self.k_part).part(self.c_part);
-        variant = variant.part(self.arithmetic.part);
         variant = self
             .a
             .add(self.kernel, caps, variant, self.arithmetic, "A")?;
@@ -71,13 +89,7 @@ impl Product<'_> {
             .b
             .add(self.kernel, caps, variant, self.arithmetic, "B")?;
         variant = store(self.kernel, caps, variant, self.arithmetic, self.c, c_vec)?;
-        for (name, ty) in [
-            ("Elem", self.arithmetic.elem),
-            ("Acc", self.arithmetic.acc),
-            ("Value", self.arithmetic.value),
-        ] {
-            variant = variant.alias(name, ty);
-        }
+        variant = self.arithmetic.add(variant);
         let [bm, bn] = of.extent();
         let tiles = [self.m.div_ceil(bm), self.n.div_ceil(bn)];
         let mut dispatch = Dispatch::new(variant)
@@ -126,6 +138,16 @@ impl Product<'_> {
     }
 }
 
+impl Arithmetic {
+    /// Adds the types, the multiplication and the way to values.
+    pub(crate) fn add(&self, variant: Variant) -> Variant {
+        let types = [("Elem", self.elem), ("Acc", self.acc), ("Value", self.value)];
+        let variant = types.into_iter().fold(variant, |v, (name, ty)| v.alias(name, ty));
+        let parts = self.finish.iter().chain([&self.part]);
+        parts.fold(variant, |v, part| v.part(part))
+    }
+}
+
 impl Loader<'_> {
     /// Adds the loader and its access to memory for operand `A` or `B`.
     pub(crate) fn add(
@@ -137,9 +159,9 @@ impl Loader<'_> {
         operand: &'static str,
     ) -> Result<Variant> {
         let words = arithmetic.elem == "u32";
-        let (parts, alias) = match operand {
-            "A" => (["a_vec", "a_one", "a_vec_half", "a_one_half"], "AStore"),
-            _ => (["b_vec", "b_one", "b_vec_half", "b_one_half"], "BStore"),
+        let (parts, words_parts, alias) = match operand {
+            "A" => (["a_vec", "a_one", "a_vec_half", "a_one_half"], ["a_vec8", "a_one8"], "AStore"),
+            _ => (["b_vec", "b_one", "b_vec_half", "b_one_half"], ["b_vec8", "b_one8"], "BStore"),
         };
         let at = usize::from(!self.vec);
         let variant = variant.part(self.part);
@@ -147,7 +169,9 @@ impl Loader<'_> {
             Store::F32 if !words => Ok(variant.part(parts[at]).alias(alias, "f32")),
             Store::F16 if !words && caps.f16 => Ok(variant.part(parts[at]).alias(alias, "f16")),
             Store::F16 if !words => Ok(variant.part(parts[2 + at])),
-            Store::Packed8 { .. } if words => Ok(variant.part(parts[at]).alias(alias, "u32")),
+            Store::Packed8 { .. } if words => Ok(variant.part(words_parts[at])),
+            // Packed on the host, uint8 already made int8.
+            Store::U32 if words => Ok(variant.part(parts[at]).alias(alias, "u32")),
             store => Err(Error::Storage {
                 kernel,
                 operand,
@@ -174,6 +198,7 @@ pub(crate) fn store(
         // Two threads would write halves of one word where rows do not begin at words.
         Store::F16 if float && vec => Ok(variant.part("c_vec_half")),
         Store::I32 if !float => Ok(variant.part(part).alias("Out", "i32")),
+        Store::Packed8 { .. } if float => Ok(variant.part("c_packed8")),
         store => Err(Error::Storage {
             kernel,
             operand: "C",

@@ -1,0 +1,408 @@
+//! Products of 8-bit integers: exact i32 accumulators, zero points by sums over k, optionally requantised.
+//!
+//! Four integers along k are one word, multiplied by `dot4I8Packed`. uint8 is read as int8 (128 less), and so are its zero
+//! points. With a and b as int8, za and zb their zero points and sums over the k real elements,
+//!
+//! ```text
+//! sum (a - za) (b - zb) = sum a b - za sum b - zb sum a + k za zb
+//! ```
+
+use tilewright_device::{Caps, Dispatch, Span, Variant, fold_groups};
+
+use crate::batch::Batch;
+use crate::error::index;
+use crate::gemm_loop::candidates;
+use crate::matmul::{split, strides};
+use crate::product::{INT8, INT8_SCALED, Loader, Product};
+use crate::{Epilogue, Error, Result, Store, View, panel_width};
+
+const KERNEL: &str = "gemm8";
+/// Threads of a workgroup of the kernels that sum over k.
+const SUM_THREADS: u32 = 64;
+
+/// A zero point, in the dtype of its operand.
+#[derive(Debug, Clone, Copy)]
+pub enum Zero<'a> {
+    /// One, known on the host.
+    Known(i32),
+    /// i32 on the device: one, or one a row of A (column of B), or that for every batch.
+    Device(&'a View),
+}
+
+/// The right operand.
+#[derive(Debug, Clone, Copy)]
+pub enum Int8B<'a> {
+    /// Constant.
+    Packed {
+        /// [`pack_b8`](crate::pack_b8), [`pack_filter8`](crate::pack_filter8).
+        words: &'a View,
+        /// [`columns8`](crate::columns8).
+        columns: &'a View,
+        /// Whether all zero points are 0 for int8 (128 for uint8): rows of A need not be summed.
+        symmetric: bool,
+    },
+    /// \[.., k, n\] of packed 8-bit integers, and its zero point.
+    Rows(&'a View, Zero<'a>),
+    /// \[.., n, k\] of packed 8-bit integers, and its zero point.
+    Cols(&'a View, Zero<'a>),
+}
+
+/// Bytes of scratch that a product of m x n for each of `batches` needs: see [`matmul8`]. 0 where nothing is summed.
+#[must_use]
+pub fn matmul8_scratch(m: usize, n: usize, batches: usize, a_zero: &Zero<'_>, b: &Int8B<'_>) -> usize {
+    let rows = if sums_rows(a_zero, b) { rows_bytes(m, batches) } else { 0 };
+    match b {
+        Int8B::Packed { .. } => rows,
+        // Three columns more, because columns are read by fours.
+        _ => rows + 16 * (n * batches + 3),
+    }
+}
+
+/// Bytes of the row sums, up to where the column sums begin.
+pub(crate) fn rows_bytes(m: usize, batches: usize) -> usize {
+    (8 * m * batches).next_multiple_of(256)
+}
+
+/// Whether rows of A are summed: their sums are multiplied by the zero points of B.
+pub(crate) fn sums_rows(a_zero: &Zero<'_>, b: &Int8B<'_>) -> bool {
+    let symmetric = matches!(b, Int8B::Packed { symmetric: true, .. });
+    !symmetric || matches!(a_zero, Zero::Device(_))
+}
+
+/// C\[.., m, n\] = sum_k (A\[.., m, k\] - zero of A) * (B\[.., k, n\] - zero of B), broadcast as in numpy.matmul.
+///
+/// A is packed 8-bit. An i32 C is exact (ONNX MatMulInteger). An f32 or f16 C is the sum plus bias, times the scale of
+/// the columns of a packed B. A packed 8-bit C is that, rounded to even, plus `c_zero`, saturated (ONNX QLinearMatMul with the scale
+/// a_scale * b_scale / y_scale). The epilogue sees i32 or f32. `scratch` has [`matmul8_scratch`] bytes.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::Storage`], [`Error::TooLarge`].
+pub fn matmul8(
+    caps: &Caps,
+    a: &View,
+    a_zero: Zero<'_>,
+    b: Int8B<'_>,
+    c: &View,
+    c_zero: i32,
+    epilogue: Option<&Epilogue>,
+    scratch: Option<&View>,
+) -> Result<Vec<Dispatch>> {
+    let ([m, k], batch_a) = split("A", a)?;
+    let ([rows, n], batch_c) = split("C", c)?;
+    let kw = k.div_ceil(4);
+    let operand = RightOperand::new(caps, &b, k, n)?;
+    if rows != m || operand.shape.is_some_and(|shape| shape != [k, n]) {
+        let what = format!("{:?} times {b:?} into {:?}", a.shape, c.shape);
+        return Err(Error::shape(KERNEL, what));
+    }
+    let c_ld = columns(c, n);
+    let stride_a = strides("A", batch_a, m * kw, batch_c)?;
+    let stride_b = strides("B", operand.batch, operand.matrix, batch_c)?;
+    let stride_c = strides("C", batch_c, m * c_ld, batch_c)?;
+    let batch = Batch::new(KERNEL, batch_c, [&stride_a, &stride_b, &stride_c])?;
+    if m == 0 || n == 0 || batch.count() == 0 {
+        return Ok(Vec::new());
+    }
+    let vec = kw % 4 == 0 && batch.is_vec(0);
+    let product = Product {
+        kernel: KERNEL,
+        m,
+        n,
+        k: kw,
+        k_blocks: 1,
+        k_part: "k_whole",
+        c_part: "c_rows",
+        arithmetic: arithmetic(c),
+        a: Loader {
+            view: a,
+            part: if vec { "a_rows" } else { "a_rows_any" },
+            vec,
+        },
+        b: operand.loader(batch.is_vec(1)),
+        batch,
+        c,
+        c_ld,
+        epilogue,
+    };
+    let a_flip = flip(a)?;
+    let left = |dispatch: Dispatch| {
+        let ld = index(KERNEL, "k", kw)?;
+        Ok(dispatch.param("a_ld", ld).param("a_step", 0u32).param("a_flip", a_flip))
+    };
+    let right = |dispatch| operand.params(dispatch);
+    let int8 = Int8 {
+        caps,
+        k,
+        word_run: kw,
+        tail: k % 4,
+        a_zero,
+        a_less: less(a),
+        b,
+        c_zero,
+        scratch,
+    };
+    int8.dispatches(&product, &left, &right)
+}
+
+/// The right operand of a product of matrices.
+struct RightOperand<'a> {
+    view: &'a View,
+    /// k x n, where the operand has a shape of its own.
+    shape: Option<[usize; 2]>,
+    batch: &'a [usize],
+    /// Words of one matrix.
+    matrix: usize,
+    part: [&'static str; 2],
+    vec: bool,
+    params: Vec<(&'static str, usize)>,
+    panel: Option<usize>,
+}
+
+impl<'a> RightOperand<'a> {
+    fn new(caps: &Caps, b: &Int8B<'a>, k: usize, n: usize) -> Result<Self> {
+        let kw = k.div_ceil(4);
+        let flip_of = |view| flip(view).map(|flip| ("b_flip", flip as usize));
+        Ok(match b {
+            Int8B::Packed { words, .. } => Self {
+                view: words,
+                shape: None,
+                batch: &[],
+                matrix: words.elements(),
+                part: ["b_panel"; 2],
+                vec: true,
+                params: vec![("b_ld", kw.next_multiple_of(4))],
+                panel: Some(panel_width(caps)),
+            },
+            Int8B::Cols(view, _) => {
+                let ([rows, cols], batch) = split("B", view)?;
+                Self {
+                    view,
+                    shape: Some([cols, rows]),
+                    batch,
+                    matrix: n * kw,
+                    part: ["b_cols", "b_cols_any"],
+                    vec: kw % 4 == 0,
+                    params: vec![("b_ld", kw), ("b_step", 0), flip_of(view)?],
+                    panel: None,
+                }
+            }
+            Int8B::Rows(view, _) => {
+                let ([rows, cols], batch) = split("B", view)?;
+                let ld = cols.div_ceil(4);
+                Self {
+                    view,
+                    shape: Some([rows, cols]),
+                    batch,
+                    matrix: k * ld,
+                    part: ["b_rows8"; 2],
+                    vec: false,
+                    params: vec![("b_ld", ld), ("b_k", k), flip_of(view)?],
+                    panel: None,
+                }
+            }
+        })
+    }
+
+    fn loader(&self, batch_vec: bool) -> Loader<'a> {
+        let vec = self.vec && (batch_vec || self.panel.is_some());
+        Loader {
+            view: self.view,
+            part: self.part[usize::from(!vec)],
+            vec,
+        }
+    }
+
+    fn params(&self, mut dispatch: Dispatch) -> Result<Dispatch> {
+        for (name, value) in &self.params {
+            dispatch = dispatch.param(name, index(KERNEL, name, *value)?);
+        }
+        if let Some(width) = self.panel {
+            dispatch.variant = dispatch.variant.set("PANEL", (width / 4) as u32);
+        }
+        Ok(dispatch)
+    }
+}
+
+/// What an int8 product adds to a product of words.
+pub(crate) struct Int8<'a> {
+    pub(crate) caps: &'a Caps,
+    /// Integers along k, over all k blocks.
+    pub(crate) k: usize,
+    /// Words from one whose last bytes are padding to the next, and its real bytes (0: all four).
+    pub(crate) word_run: usize,
+    pub(crate) tail: usize,
+    pub(crate) a_zero: Zero<'a>,
+    /// 128 for uint8.
+    pub(crate) a_less: i32,
+    pub(crate) b: Int8B<'a>,
+    pub(crate) c_zero: i32,
+    pub(crate) scratch: Option<&'a View>,
+}
+
+/// Adds the parameters of one side's loader.
+pub(crate) type Side<'a> = &'a dyn Fn(Dispatch) -> Result<Dispatch>;
+
+impl Int8<'_> {
+    /// The sums that are needed, then the product.
+    pub(crate) fn dispatches(&self, product: &Product<'_>, left: Side<'_>, right: Side<'_>) -> Result<Vec<Dispatch>> {
+        let Product { m, n, .. } = *product;
+        let batches = product.batch.count();
+        let span = self.scratch_span(matmul8_scratch(m, n, batches, &self.a_zero, &self.b))?;
+        let mut all = Vec::new();
+        let blocks = product.k_blocks * product.k;
+        let loops = candidates(self.caps, m, n, blocks, batches);
+        let Some(&of) = loops.first() else {
+            return Err(Error::shape(KERNEL, "the adapter's limits fit no variant"));
+        };
+        let mut main = right(left(product.dispatch(self.caps, of)?)?)?;
+        let size = |n| index(KERNEL, "an extent", n);
+        let mut columns_at = 0;
+        if sums_rows(&self.a_zero, &self.b) {
+            let rows = Span { bytes: 8 * (m * batches) as u64, ..span };
+            columns_at = rows_bytes(m, batches) as u64;
+            let sums = self.sums(product, rows, "row_sums", &self.a_zero, self.a_less)?;
+            let sums = left(sums.bind("A", product.a.view.span))?;
+            all.push(sums);
+            main.variant = main.variant.part("row_view");
+            main = main.bind("ROWS", rows).param("rows_batch", size(m)?);
+        } else {
+            let Zero::Known(zero) = self.a_zero else {
+                return Err(Error::shape(KERNEL, "a zero point on the device needs row sums"));
+            };
+            main.variant = main.variant.part("row_known");
+            main = main.param("a_zero_point", zero - self.a_less);
+        }
+        let (columns, columns_batch) = match &self.b {
+            Int8B::Packed { columns, .. } => (columns.span, 0),
+            Int8B::Rows(view, zero) | Int8B::Cols(view, zero) => {
+                let columns = Span {
+                    offset: span.offset + columns_at,
+                    bytes: 16 * (n * batches + 3) as u64,
+                    ..span
+                };
+                let sums = self.sums(product, columns, "col_sums", zero, less(view))?;
+                all.push(right(sums.bind("B", view.span))?);
+                (columns, n)
+            }
+        };
+        main = main
+            .bind("COLS", columns)
+            .param("cols_batch", size(columns_batch)?)
+            .param("k_count", index(KERNEL, "k", self.k)? as i32)
+            .param("acc_pad", self.padding(product));
+        all.push(self.output(product.c, main));
+        Ok(all)
+    }
+
+    /// What the bytes that pad k contribute to an accumulator: nothing where B's are zero.
+    fn padding(&self, product: &Product<'_>) -> i32 {
+        match &self.b {
+            Int8B::Cols(view, _) => {
+                let bytes = (4 * product.k - self.k) as i32;
+                bytes * self.a_less * less(view)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Sums over k of A's rows or B's columns, without the parameters of the loader.
+    fn sums(&self, product: &Product<'_>, to: Span, shader: &'static str, zero: &Zero<'_>, less: i32) -> Result<Dispatch> {
+        let size = |n| index(KERNEL, "an extent", n);
+        let rows = shader == "row_sums";
+        let count = if rows { product.m } else { product.n };
+        let (quads, batches) = (count.div_ceil(4), product.batch.count());
+        let variant = Variant::new(shader).set("THREADS", SUM_THREADS).alias("Elem", "u32");
+        let variant = product.batch.variant(variant.part(product.k_part));
+        let (loader, operand) = if rows { (&product.a, "A") } else { (&product.b, "B") };
+        let variant = loader.add(KERNEL, self.caps, variant, INT8, operand)?;
+        let ones: u32 = if self.tail == 0 { 0x0101_0101 } else { 0x0101_0101 >> (8 * (4 - self.tail)) };
+        // Rows of a B with n contiguous are made into words whose padding is zero.
+        let ones: u32 = if loader.part == "b_rows8" { 0x0101_0101 } else { ones };
+        let threads = size(quads.saturating_mul(batches))?;
+        let dispatch = Dispatch::new(variant)
+            .bind("SUMS", to)
+            .param("m", size(product.m)?)
+            .param("n", size(product.n)?)
+            .param("n4", size(product.n.div_ceil(4))?)
+            .param("k", size(product.k)?)
+            .param("k4", size(product.k.div_ceil(4))?)
+            .param("quads", size(quads)?)
+            .param("batches", size(batches)?)
+            .param("tail_every", size(self.word_run.max(1))?)
+            .param("tail_ones", ones)
+            .groups(fold_groups(u64::from(threads.div_ceil(SUM_THREADS)), self.caps.limits.groups))
+            .work((count * batches * product.k * product.k_blocks) as u64);
+        zero_point(zero, less, count, batches, product.batch.params(KERNEL, dispatch)?)
+    }
+
+    fn output(&self, c: &View, dispatch: Dispatch) -> Dispatch {
+        let Store::Packed8 { signed } = c.store else {
+            return dispatch;
+        };
+        let (low, high) = if signed { (-128.0, 127.0) } else { (0.0, 255.0) };
+        dispatch
+            .param("c_low", low as f32)
+            .param("c_high", high as f32)
+            .param("c_zero", self.c_zero as f32)
+    }
+
+    fn scratch_span(&self, bytes: usize) -> Result<Span> {
+        match self.scratch {
+            Some(view) if view.span.bytes >= bytes as u64 => Ok(view.span),
+            _ if bytes == 0 => Ok(Span::whole(tilewright_device::Slot(u32::MAX), 0)),
+            _ => Err(Error::shape(KERNEL, format!("expected {bytes} bytes of scratch, got {:?}", self.scratch))),
+        }
+    }
+}
+
+/// The zero point of `count` rows or columns as a part.
+fn zero_point(zero: &Zero<'_>, less: i32, count: usize, batches: usize, mut dispatch: Dispatch) -> Result<Dispatch> {
+    match zero {
+        Zero::Known(value) => {
+            dispatch.variant = dispatch.variant.part("zero_known");
+            Ok(dispatch.param("zero_point", value - less))
+        }
+        Zero::Device(view) => {
+            let per_batch = view.elements() == count * batches && batches > 1;
+            let step = u32::from(view.elements() != 1);
+            let fits = [1, count, count * batches].contains(&view.elements());
+            if !fits || view.store != Store::I32 {
+                return Err(Error::shape(KERNEL, format!("zero points {view} for {count} rows or columns")));
+            }
+            let per_batch = if per_batch { index(KERNEL, "zero points", count)? } else { 0 };
+            dispatch.variant = dispatch.variant.part("zero_view");
+            dispatch = dispatch.bind("ZERO", view.span).param("zero_step", step);
+            Ok(dispatch.param("zero_batch", per_batch).param("zero_less", less))
+        }
+    }
+}
+
+/// Elements from row to row of a result: 8-bit rows are padded to words.
+pub(crate) fn columns(c: &View, n: usize) -> usize {
+    match c.store {
+        Store::Packed8 { .. } => n.next_multiple_of(4),
+        _ => n,
+    }
+}
+
+pub(crate) fn arithmetic(c: &View) -> crate::product::Arithmetic {
+    if c.store == Store::I32 { INT8 } else { INT8_SCALED }
+}
+
+/// What makes int8 of the bytes of an operand.
+pub(crate) fn flip(view: &View) -> Result<u32> {
+    match view.store {
+        Store::Packed8 { signed: true } => Ok(0),
+        Store::Packed8 { signed: false } => Ok(0x8080_8080),
+        store => Err(Error::Storage {
+            kernel: KERNEL,
+            operand: "A or B",
+            store,
+        }),
+    }
+}
+
+/// What uint8 is more than the int8 that it is read as.
+pub(crate) fn less(view: &View) -> i32 {
+    if view.store == (Store::Packed8 { signed: false }) { 128 } else { 0 }
+}

@@ -1,0 +1,4 @@
+//! Operand A in words of four 8-bit integers. `a_flip` is 0x80808080 for uint8, which makes int8 of it (value - 128).
+//#param a_flip: u32
+@group(0) @binding(A) var<storage, read> a: array<u32>;
+fn a_one(at: u32) -> u32 { return a[at] ^ p.a_flip; }
