@@ -250,7 +250,11 @@ pub fn conv_with(
     of: Loop,
 ) -> Result<Vec<Dispatch>> {
     shape.check(KERNEL)?;
-    holds("X", x, shape.images * shape.input.iter().product::<usize>() * shape.in_channels)?;
+    holds(
+        "X",
+        x,
+        shape.images * shape.input.iter().product::<usize>() * shape.in_channels,
+    )?;
     holds("Y", y, shape.pixels() * shape.out_channels)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
@@ -267,7 +271,9 @@ pub fn conv_with(
         dispatch.variant = dispatch.variant.part("a_zero");
     }
     let channels = index(KERNEL, "channels", shape.group_out())?;
-    Ok(vec![input_params(shape, dispatch)?.param("group_cols", channels)])
+    Ok(vec![
+        input_params(shape, dispatch)?.param("group_cols", channels),
+    ])
 }
 
 /// The product that a convolution is; C is still the input.
@@ -297,7 +303,11 @@ pub(crate) fn implicit<'a>(
         n: oc,
         k,
         k_blocks: blocks,
-        k_part: if shape.is_pointwise() { "k_whole" } else { "k_taps" },
+        k_part: if shape.is_pointwise() {
+            "k_whole"
+        } else {
+            "k_taps"
+        },
         c_part: "c_groups",
         batch: Batch::new(KERNEL, &[shape.groups], strides)?,
         arithmetic,

@@ -121,7 +121,12 @@ pub(crate) fn split<'a>(name: &str, view: &'a View) -> Result<([usize; 2], &'a [
 }
 
 /// Strides of an operand's batches along the axes of the result.
-pub(crate) fn strides(name: &str, own: &[usize], matrix: usize, batch: &[usize]) -> Result<Vec<usize>> {
+pub(crate) fn strides(
+    name: &str,
+    own: &[usize],
+    matrix: usize,
+    batch: &[usize],
+) -> Result<Vec<usize>> {
     let wrong = || {
         Error::shape(
             KERNEL,

@@ -102,11 +102,16 @@ impl Panels {
     }
 
     /// Calls `see` for every element in order with its (batch, block, k, n), `None` for padding.
-    pub(crate) fn each(&self, batches: usize, mut see: impl FnMut(Option<(usize, usize, usize, usize)>)) {
+    pub(crate) fn each(
+        &self,
+        batches: usize,
+        mut see: impl FnMut(Option<(usize, usize, usize, usize)>),
+    ) {
         let [panels, rows, width] = self.shape();
         let padded = self.k.next_multiple_of(4);
         for z in 0..batches {
-            for (panel, row) in (0..panels).flat_map(|panel| (0..rows).map(move |row| (panel, row))) {
+            for (panel, row) in (0..panels).flat_map(|panel| (0..rows).map(move |row| (panel, row)))
+            {
                 let (block, k) = (row / padded, row % padded);
                 for n in panel * width..(panel + 1) * width {
                     let inside = k < self.k && n < self.n;

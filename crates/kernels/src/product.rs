@@ -141,8 +141,14 @@ impl Product<'_> {
 impl Arithmetic {
     /// Adds the types, the multiplication and the way to values.
     pub(crate) fn add(&self, variant: Variant) -> Variant {
-        let types = [("Elem", self.elem), ("Acc", self.acc), ("Value", self.value)];
-        let variant = types.into_iter().fold(variant, |v, (name, ty)| v.alias(name, ty));
+        let types = [
+            ("Elem", self.elem),
+            ("Acc", self.acc),
+            ("Value", self.value),
+        ];
+        let variant = types
+            .into_iter()
+            .fold(variant, |v, (name, ty)| v.alias(name, ty));
         let parts = self.finish.iter().chain([&self.part]);
         parts.fold(variant, |v, part| v.part(part))
     }
@@ -160,8 +166,16 @@ impl Loader<'_> {
     ) -> Result<Variant> {
         let words = arithmetic.elem == "u32";
         let (parts, words_parts, alias) = match operand {
-            "A" => (["a_vec", "a_one", "a_vec_half", "a_one_half"], ["a_vec8", "a_one8"], "AStore"),
-            _ => (["b_vec", "b_one", "b_vec_half", "b_one_half"], ["b_vec8", "b_one8"], "BStore"),
+            "A" => (
+                ["a_vec", "a_one", "a_vec_half", "a_one_half"],
+                ["a_vec8", "a_one8"],
+                "AStore",
+            ),
+            _ => (
+                ["b_vec", "b_one", "b_vec_half", "b_one_half"],
+                ["b_vec8", "b_one8"],
+                "BStore",
+            ),
         };
         let at = usize::from(!self.vec);
         let variant = variant.part(self.part);

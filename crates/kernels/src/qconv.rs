@@ -13,7 +13,13 @@ const KERNEL: &str = "conv8";
 /// Bytes of scratch for [`conv8`].
 #[must_use]
 pub fn conv8_scratch(shape: &ConvShape, x_zero: &Zero<'_>, filter: &Int8B<'_>) -> usize {
-    matmul8_scratch(shape.pixels(), shape.group_out(), shape.groups, x_zero, filter)
+    matmul8_scratch(
+        shape.pixels(),
+        shape.group_out(),
+        shape.groups,
+        x_zero,
+        filter,
+    )
 }
 
 /// Y = conv(X - zero of X, filter - zero of filter), X\[n, spatial.., in_channels\] in packed 8-bit, the filter
@@ -38,11 +44,18 @@ pub fn conv8(
     let Int8B::Packed { words: panels, .. } = filter else {
         return Err(Error::shape(KERNEL, "the filter must be packed"));
     };
-    holds("X", x, shape.images * shape.input.iter().product::<usize>() * shape.in_channels)?;
+    holds(
+        "X",
+        x,
+        shape.images * shape.input.iter().product::<usize>() * shape.in_channels,
+    )?;
     holds("Y", y, shape.pixels() * shape.out_channels)?;
     let c_ld = columns(y, shape.out_channels);
     if shape.groups > 1 && c_ld != y.last() {
-        return Err(Error::shape(KERNEL, "groups whose rows do not begin at words"));
+        return Err(Error::shape(
+            KERNEL,
+            "groups whose rows do not begin at words",
+        ));
     }
     if y.elements() == 0 {
         return Ok(Vec::new());
@@ -64,12 +77,18 @@ pub fn conv8(
     let a_flip = flip(x)?;
     let left = |dispatch: Dispatch| {
         let dispatch = input_params(&words, dispatch)?.param("a_flip", a_flip);
-        if words.is_pointwise() { Ok(dispatch) } else { pad(dispatch, x_zero, a_flip) }
+        if words.is_pointwise() {
+            Ok(dispatch)
+        } else {
+            pad(dispatch, x_zero, a_flip)
+        }
     };
     let right = |mut dispatch: Dispatch| {
         dispatch.variant = dispatch.variant.set("PANEL", (width / 4) as u32);
         let group = index(KERNEL, "channels", shape.group_out())?;
-        Ok(dispatch.param("b_ld", index(KERNEL, "filter rows", rows)?).param("group_cols", group))
+        Ok(dispatch
+            .param("b_ld", index(KERNEL, "filter rows", rows)?)
+            .param("group_cols", group))
     };
     let int8 = Int8 {
         caps,
@@ -97,6 +116,9 @@ fn pad(mut dispatch: Dispatch, zero: Zero<'_>, flip: u32) -> Result<Dispatch> {
             dispatch.variant = dispatch.variant.part("a_zero8_view");
             Ok(dispatch.bind("PAD", view.span))
         }
-        Zero::Device(view) => Err(Error::shape(KERNEL, format!("zero points {view}, expected one"))),
+        Zero::Device(view) => Err(Error::shape(
+            KERNEL,
+            format!("zero points {view}, expected one"),
+        )),
     }
 }

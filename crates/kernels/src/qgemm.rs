@@ -49,8 +49,18 @@ pub enum Int8B<'a> {
 
 /// Bytes of scratch that a product of m x n for each of `batches` needs: see [`matmul8`]. 0 where nothing is summed.
 #[must_use]
-pub fn matmul8_scratch(m: usize, n: usize, batches: usize, a_zero: &Zero<'_>, b: &Int8B<'_>) -> usize {
-    let rows = if sums_rows(a_zero, b) { rows_bytes(m, batches) } else { 0 };
+pub fn matmul8_scratch(
+    m: usize,
+    n: usize,
+    batches: usize,
+    a_zero: &Zero<'_>,
+    b: &Int8B<'_>,
+) -> usize {
+    let rows = if sums_rows(a_zero, b) {
+        rows_bytes(m, batches)
+    } else {
+        0
+    };
     match b {
         Int8B::Packed { .. } => rows,
         // Three columns more, because columns are read by fours.
@@ -65,7 +75,13 @@ pub(crate) fn rows_bytes(m: usize, batches: usize) -> usize {
 
 /// Whether rows of A are summed: their sums are multiplied by the zero points of B.
 pub(crate) fn sums_rows(a_zero: &Zero<'_>, b: &Int8B<'_>) -> bool {
-    let symmetric = matches!(b, Int8B::Packed { symmetric: true, .. });
+    let symmetric = matches!(
+        b,
+        Int8B::Packed {
+            symmetric: true,
+            ..
+        }
+    );
     !symmetric || matches!(a_zero, Zero::Device(_))
 }
 
@@ -127,7 +143,10 @@ pub fn matmul8(
     let a_flip = flip(a)?;
     let left = |dispatch: Dispatch| {
         let ld = index(KERNEL, "k", kw)?;
-        Ok(dispatch.param("a_ld", ld).param("a_step", 0u32).param("a_flip", a_flip))
+        Ok(dispatch
+            .param("a_ld", ld)
+            .param("a_step", 0u32)
+            .param("a_flip", a_flip))
     };
     let right = |dispatch| operand.params(dispatch);
     let int8 = Int8 {
@@ -244,7 +263,12 @@ pub(crate) type Side<'a> = &'a dyn Fn(Dispatch) -> Result<Dispatch>;
 
 impl Int8<'_> {
     /// The sums that are needed, then the product.
-    pub(crate) fn dispatches(&self, product: &Product<'_>, left: Side<'_>, right: Side<'_>) -> Result<Vec<Dispatch>> {
+    pub(crate) fn dispatches(
+        &self,
+        product: &Product<'_>,
+        left: Side<'_>,
+        right: Side<'_>,
+    ) -> Result<Vec<Dispatch>> {
         let Product { m, n, .. } = *product;
         let batches = product.batch.count();
         let span = self.scratch_span(matmul8_scratch(m, n, batches, &self.a_zero, &self.b))?;
@@ -258,7 +282,10 @@ impl Int8<'_> {
         let size = |n| index(KERNEL, "an extent", n);
         let mut columns_at = 0;
         if sums_rows(&self.a_zero, &self.b) {
-            let rows = Span { bytes: 8 * (m * batches) as u64, ..span };
+            let rows = Span {
+                bytes: 8 * (m * batches) as u64,
+                ..span
+            };
             columns_at = rows_bytes(m, batches) as u64;
             let sums = self.sums(product, rows, "row_sums", &self.a_zero, self.a_less)?;
             let sums = left(sums.bind("A", product.a.view.span))?;
@@ -267,7 +294,10 @@ impl Int8<'_> {
             main = main.bind("ROWS", rows).param("rows_batch", size(m)?);
         } else {
             let Zero::Known(zero) = self.a_zero else {
-                return Err(Error::shape(KERNEL, "a zero point on the device needs row sums"));
+                return Err(Error::shape(
+                    KERNEL,
+                    "a zero point on the device needs row sums",
+                ));
             };
             main.variant = main.variant.part("row_known");
             main = main.param("a_zero_point", zero - self.a_less);
@@ -306,18 +336,39 @@ impl Int8<'_> {
     }
 
     /// Sums over k of A's rows or B's columns, without the parameters of the loader.
-    fn sums(&self, product: &Product<'_>, to: Span, shader: &'static str, zero: &Zero<'_>, less: i32) -> Result<Dispatch> {
+    fn sums(
+        &self,
+        product: &Product<'_>,
+        to: Span,
+        shader: &'static str,
+        zero: &Zero<'_>,
+        less: i32,
+    ) -> Result<Dispatch> {
         let size = |n| index(KERNEL, "an extent", n);
         let rows = shader == "row_sums";
         let count = if rows { product.m } else { product.n };
         let (quads, batches) = (count.div_ceil(4), product.batch.count());
-        let variant = Variant::new(shader).set("THREADS", SUM_THREADS).alias("Elem", "u32");
+        let variant = Variant::new(shader)
+            .set("THREADS", SUM_THREADS)
+            .alias("Elem", "u32");
         let variant = product.batch.variant(variant.part(product.k_part));
-        let (loader, operand) = if rows { (&product.a, "A") } else { (&product.b, "B") };
+        let (loader, operand) = if rows {
+            (&product.a, "A")
+        } else {
+            (&product.b, "B")
+        };
         let variant = loader.add(KERNEL, self.caps, variant, INT8, operand)?;
-        let ones: u32 = if self.tail == 0 { 0x0101_0101 } else { 0x0101_0101 >> (8 * (4 - self.tail)) };
+        let ones: u32 = if self.tail == 0 {
+            0x0101_0101
+        } else {
+            0x0101_0101 >> (8 * (4 - self.tail))
+        };
         // Rows of a B with n contiguous are made into words whose padding is zero.
-        let ones: u32 = if loader.part == "b_rows8" { 0x0101_0101 } else { ones };
+        let ones: u32 = if loader.part == "b_rows8" {
+            0x0101_0101
+        } else {
+            ones
+        };
         let threads = size(quads.saturating_mul(batches))?;
         let dispatch = Dispatch::new(variant)
             .bind("SUMS", to)
@@ -330,16 +381,29 @@ impl Int8<'_> {
             .param("batches", size(batches)?)
             .param("tail_every", size(self.word_run.max(1))?)
             .param("tail_ones", ones)
-            .groups(fold_groups(u64::from(threads.div_ceil(SUM_THREADS)), self.caps.limits.groups))
+            .groups(fold_groups(
+                u64::from(threads.div_ceil(SUM_THREADS)),
+                self.caps.limits.groups,
+            ))
             .work((count * batches * product.k * product.k_blocks) as u64);
-        zero_point(zero, less, count, batches, product.batch.params(KERNEL, dispatch)?)
+        zero_point(
+            zero,
+            less,
+            count,
+            batches,
+            product.batch.params(KERNEL, dispatch)?,
+        )
     }
 
     fn output(&self, c: &View, dispatch: Dispatch) -> Dispatch {
         let Store::Packed8 { signed } = c.store else {
             return dispatch;
         };
-        let (low, high) = if signed { (-128.0, 127.0) } else { (0.0, 255.0) };
+        let (low, high) = if signed {
+            (-128.0, 127.0)
+        } else {
+            (0.0, 255.0)
+        };
         dispatch
             .param("c_low", low as f32)
             .param("c_high", high as f32)
@@ -350,13 +414,22 @@ impl Int8<'_> {
         match self.scratch {
             Some(view) if view.span.bytes >= bytes as u64 => Ok(view.span),
             _ if bytes == 0 => Ok(Span::whole(tilewright_device::Slot(u32::MAX), 0)),
-            _ => Err(Error::shape(KERNEL, format!("expected {bytes} bytes of scratch, got {:?}", self.scratch))),
+            _ => Err(Error::shape(
+                KERNEL,
+                format!("expected {bytes} bytes of scratch, got {:?}", self.scratch),
+            )),
         }
     }
 }
 
 /// The zero point of `count` rows or columns as a part.
-fn zero_point(zero: &Zero<'_>, less: i32, count: usize, batches: usize, mut dispatch: Dispatch) -> Result<Dispatch> {
+fn zero_point(
+    zero: &Zero<'_>,
+    less: i32,
+    count: usize,
+    batches: usize,
+    mut dispatch: Dispatch,
+) -> Result<Dispatch> {
     match zero {
         Zero::Known(value) => {
             dispatch.variant = dispatch.variant.part("zero_known");
@@ -367,12 +440,21 @@ fn zero_point(zero: &Zero<'_>, less: i32, count: usize, batches: usize, mut disp
             let step = u32::from(view.elements() != 1);
             let fits = [1, count, count * batches].contains(&view.elements());
             if !fits || view.store != Store::I32 {
-                return Err(Error::shape(KERNEL, format!("zero points {view} for {count} rows or columns")));
+                return Err(Error::shape(
+                    KERNEL,
+                    format!("zero points {view} for {count} rows or columns"),
+                ));
             }
-            let per_batch = if per_batch { index(KERNEL, "zero points", count)? } else { 0 };
+            let per_batch = if per_batch {
+                index(KERNEL, "zero points", count)?
+            } else {
+                0
+            };
             dispatch.variant = dispatch.variant.part("zero_view");
             dispatch = dispatch.bind("ZERO", view.span).param("zero_step", step);
-            Ok(dispatch.param("zero_batch", per_batch).param("zero_less", less))
+            Ok(dispatch
+                .param("zero_batch", per_batch)
+                .param("zero_less", less))
         }
     }
 }
@@ -386,7 +468,11 @@ pub(crate) fn columns(c: &View, n: usize) -> usize {
 }
 
 pub(crate) fn arithmetic(c: &View) -> crate::product::Arithmetic {
-    if c.store == Store::I32 { INT8 } else { INT8_SCALED }
+    if c.store == Store::I32 {
+        INT8
+    } else {
+        INT8_SCALED
+    }
 }
 
 /// What makes int8 of the bytes of an operand.
@@ -404,5 +490,9 @@ pub(crate) fn flip(view: &View) -> Result<u32> {
 
 /// What uint8 is more than the int8 that it is read as.
 pub(crate) fn less(view: &View) -> i32 {
-    if view.store == (Store::Packed8 { signed: false }) { 128 } else { 0 }
+    if view.store == (Store::Packed8 { signed: false }) {
+        128
+    } else {
+        0
+    }
 }

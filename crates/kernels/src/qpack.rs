@@ -27,7 +27,10 @@ pub(crate) fn as_int8(from: &HostTensor) -> Result<Vec<i8>> {
 /// [`Error::Shape`] for another rank or dtype.
 pub fn pack_b8(caps: &Caps, b: &HostTensor, trans: bool) -> Result<HostTensor> {
     let &[rows, cols] = &b.shape()[..] else {
-        return Err(Error::shape(KERNEL, format!("B is {}, expected rank 2", b.shape())));
+        return Err(Error::shape(
+            KERNEL,
+            format!("B is {}, expected rank 2", b.shape()),
+        ));
     };
     let (depth, n) = if trans { (cols, rows) } else { (rows, cols) };
     let values = as_int8(b)?;
@@ -55,7 +58,10 @@ pub fn pack_filter8(caps: &Caps, shape: &ConvShape, w: &HostTensor) -> Result<Ho
     let (ic, oc, icw) = (shape.group_in(), shape.group_out(), in_words.group_in());
     let taps: usize = shape.kernel.iter().product();
     if w.len() != shape.out_channels * ic * taps || w.shape().first() != Some(&shape.out_channels) {
-        return Err(Error::shape(KERNEL, format!("a filter of {} for {shape:?}", w.shape())));
+        return Err(Error::shape(
+            KERNEL,
+            format!("a filter of {} for {shape:?}", w.shape()),
+        ));
     }
     let values = as_int8(w)?;
     let panels = Panels {
@@ -64,10 +70,15 @@ pub fn pack_filter8(caps: &Caps, shape: &ConvShape, w: &HostTensor) -> Result<Ho
         blocks,
         width: panel_width(caps),
     };
-    let words = words(&values, &panels, shape.groups, |group, block, word, byte, n| {
-        let (tap, c) = (block * (k / icw) + word / icw, word % icw * 4 + byte);
-        (c < ic).then_some(((group * oc + n) * ic + c) * taps + tap)
-    });
+    let words = words(
+        &values,
+        &panels,
+        shape.groups,
+        |group, block, word, byte, n| {
+            let (tap, c) = (block * (k / icw) + word / icw, word % icw * 4 + byte);
+            (c < ic).then_some(((group * oc + n) * ic + c) * taps + tap)
+        },
+    );
     let [count, rows, width] = panels.shape();
     HostTensor::from_vec([shape.groups, count, rows, width], words).map_err(host)
 }
@@ -82,7 +93,9 @@ fn words(
     let mut words = Vec::with_capacity(batches * panels.shape().iter().product::<usize>());
     panels.each(batches, |place| {
         let byte = |b| match place {
-            Some((z, block, k, n)) => at(z, block, k, b, n).map_or(0, |at| values[at].cast_unsigned()),
+            Some((z, block, k, n)) => {
+                at(z, block, k, b, n).map_or(0, |at| values[at].cast_unsigned())
+            }
             None => 0,
         };
         words.push(u32::from_le_bytes([0, 1, 2, 3].map(byte)));
@@ -98,12 +111,24 @@ fn words(
 ///
 /// # Errors
 /// [`Error::Shape`] for other lengths or dtypes.
-pub fn columns8(b: &HostTensor, zero_point: &[i32], bias: &[i32], scale: &[f32]) -> Result<HostTensor> {
+pub fn columns8(
+    b: &HostTensor,
+    zero_point: &[i32],
+    bias: &[i32],
+    scale: &[f32],
+) -> Result<HostTensor> {
     let columns = b.shape().first().copied().unwrap_or(1);
-    for (name, len) in [("zero points", zero_point.len()), ("scales", scale.len()), ("biases", bias.len())] {
+    for (name, len) in [
+        ("zero points", zero_point.len()),
+        ("scales", scale.len()),
+        ("biases", bias.len()),
+    ] {
         let fits = len == columns || len == 1 || (name == "biases" && len == 0);
         if !fits {
-            return Err(Error::shape(KERNEL, format!("{len} {name} for {columns} columns")));
+            return Err(Error::shape(
+                KERNEL,
+                format!("{len} {name} for {columns} columns"),
+            ));
         }
     }
     let less = if b.dtype() == DType::U8 { 128 } else { 0 };
@@ -111,9 +136,16 @@ pub fn columns8(b: &HostTensor, zero_point: &[i32], bias: &[i32], scale: &[f32])
     let depth = values.len() / columns.max(1);
     let mut table = Vec::with_capacity(4 * columns + 12);
     for column in 0..columns {
-        let sum: i32 = values[column * depth..][..depth].iter().map(|&v| i32::from(v)).sum();
+        let sum: i32 = values[column * depth..][..depth]
+            .iter()
+            .map(|&v| i32::from(v))
+            .sum();
         let zero = zero_point[column % zero_point.len()] - less;
-        let bias = if bias.is_empty() { 0 } else { bias[column % bias.len()] };
+        let bias = if bias.is_empty() {
+            0
+        } else {
+            bias[column % bias.len()]
+        };
         let bits = scale[column % scale.len()].to_bits().cast_signed();
         table.extend([sum, zero, bias, bits]);
     }
@@ -126,7 +158,10 @@ impl ConvShape {
     pub(crate) fn in_words(&self) -> Result<Self> {
         self.check(KERNEL)?;
         if self.groups > 1 && self.group_in() % 4 != 0 {
-            let what = format!("groups of {} channels do not begin at words", self.group_in());
+            let what = format!(
+                "groups of {} channels do not begin at words",
+                self.group_in()
+            );
             return Err(Error::shape(KERNEL, what));
         }
         Ok(Self {

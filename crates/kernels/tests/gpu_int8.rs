@@ -11,7 +11,10 @@ use tilewright_tensor::HostTensor;
 /// Random values over the whole range of int8 or uint8.
 fn bytes8(count: usize, seed: u32, signed: bool) -> Vec<i32> {
     let less = if signed { 128 } else { 0 };
-    values(count, seed).iter().map(|v| (v * 128.0) as i32 + 128 - less).collect()
+    values(count, seed)
+        .iter()
+        .map(|v| (v * 128.0) as i32 + 128 - less)
+        .collect()
 }
 
 fn store(signed: bool) -> Store {
@@ -60,7 +63,14 @@ fn exact(bench: &Bench, view: &View) -> Vec<i32> {
 }
 
 /// sum_k (a - za[m]) * (b - zb[n]) with B of [k, n] or, transposed, [n, k].
-fn oracle(a: &[i32], za: &[i32], b: &[i32], zb: &[i32], trans: bool, [m, n, k]: [usize; 3]) -> Vec<i32> {
+fn oracle(
+    a: &[i32],
+    za: &[i32],
+    b: &[i32],
+    zb: &[i32],
+    trans: bool,
+    [m, n, k]: [usize; 3],
+) -> Vec<i32> {
     let element = |at: usize| {
         let (i, j) = (at / n, at % n);
         let terms = (0..k).map(|x| {
@@ -72,7 +82,13 @@ fn oracle(a: &[i32], za: &[i32], b: &[i32], zb: &[i32], trans: bool, [m, n, k]: 
     (0..m * n).map(element).collect()
 }
 
-const SIZES: [[usize; 3]; 5] = [[64, 64, 64], [33, 31, 37], [1, 10, 6], [40, 36, 17], [5, 70, 100]];
+const SIZES: [[usize; 3]; 5] = [
+    [64, 64, 64],
+    [33, 31, 37],
+    [1, 10, 6],
+    [40, 36, 17],
+    [5, 70, 100],
+];
 
 #[test]
 fn a_constant_b_is_exact_with_every_sign_and_zero_point() {
@@ -84,10 +100,18 @@ fn a_constant_b_is_exact_with_every_sign_and_zero_point() {
                 let neutral = if sb { 0 } else { 128 };
                 let per_column = bytes8(n, case + 5, sb);
                 let za = if sa { -7 } else { 131 };
-                for (zb, trans) in [(vec![neutral], false), (vec![neutral + 3], true), (per_column, true)] {
+                for (zb, trans) in [
+                    (vec![neutral], false),
+                    (vec![neutral + 3], true),
+                    (per_column, true),
+                ] {
                     let stored = if trans { [n, k] } else { [k, n] };
                     let host = host8(sb, &stored, &b);
-                    let columns = if trans { host.clone() } else { transposed(&host) };
+                    let columns = if trans {
+                        host.clone()
+                    } else {
+                        transposed(&host)
+                    };
                     let columns = columns8(&columns, &zb, &[], &[1.0]).unwrap();
                     let words = pack_b8(bench.caps(), &host, trans).unwrap();
                     let va = packed8(&mut bench, 0, sa, &[m, k], &a);
@@ -95,12 +119,22 @@ fn a_constant_b_is_exact_with_every_sign_and_zero_point() {
                     let columns = upload(&mut bench, 2, Store::I32, &columns);
                     let vc = bench.result(3, Store::I32, &[m, n]);
                     let symmetric = zb == [neutral];
-                    let b8 = Int8B::Packed { words: &words, columns: &columns, symmetric };
+                    let b8 = Int8B::Packed {
+                        words: &words,
+                        columns: &columns,
+                        symmetric,
+                    };
                     let zero = Zero::Known(za);
                     let spare = scratch(&mut bench, 4, matmul8_scratch(m, n, 1, &zero, &b8));
-                    bench.run(&matmul8(bench.caps(), &va, zero, b8, &vc, 0, None, Some(&spare)).unwrap());
+                    bench.run(
+                        &matmul8(bench.caps(), &va, zero, b8, &vc, 0, None, Some(&spare)).unwrap(),
+                    );
                     let expected = oracle(&a, &[za], &b, &zb, trans, size);
-                    assert_eq!(exact(&bench, &vc), expected, "{size:?} {sa} {sb} {zb:?} {trans}");
+                    assert_eq!(
+                        exact(&bench, &vc),
+                        expected,
+                        "{size:?} {sa} {sb} {zb:?} {trans}"
+                    );
                 }
             }
         }
@@ -109,14 +143,23 @@ fn a_constant_b_is_exact_with_every_sign_and_zero_point() {
 
 fn transposed(host: &HostTensor) -> HostTensor {
     let (rows, cols) = (host.shape()[0], host.shape()[1]);
-    host.select([cols, rows], (0..rows * cols).map(|at| at % rows * cols + at / rows)).unwrap()
+    host.select(
+        [cols, rows],
+        (0..rows * cols).map(|at| at % rows * cols + at / rows),
+    )
+    .unwrap()
 }
 
 #[test]
 fn a_dynamic_b_and_zero_points_on_the_device_are_exact() {
     for mut bench in benches() {
         for (size, case) in SIZES.into_iter().zip(20..) {
-            for (sa, sb, trans) in [(true, true, false), (false, false, true), (false, true, false), (true, false, true)] {
+            for (sa, sb, trans) in [
+                (true, true, false),
+                (false, false, true),
+                (false, true, false),
+                (true, false, true),
+            ] {
                 let [m, n, k] = size;
                 let (a, b) = (bytes8(2 * m * k, case, sa), bytes8(2 * k * n, case + 9, sb));
                 let (za, zb) = (bytes8(m, case + 1, sa), bytes8(1, case + 2, sb));
@@ -128,9 +171,15 @@ fn a_dynamic_b_and_zero_points_on_the_device_are_exact() {
                 let vc = bench.result(4, Store::I32, &[2, m, n]);
                 let zero = Zero::Device(&vza);
                 let zero_b = Zero::Device(&vzb);
-                let b8 = if trans { Int8B::Cols(&vb, zero_b) } else { Int8B::Rows(&vb, zero_b) };
+                let b8 = if trans {
+                    Int8B::Cols(&vb, zero_b)
+                } else {
+                    Int8B::Rows(&vb, zero_b)
+                };
                 let spare = scratch(&mut bench, 5, matmul8_scratch(m, n, 2, &zero, &b8));
-                bench.run(&matmul8(bench.caps(), &va, zero, b8, &vc, 0, None, Some(&spare)).unwrap());
+                bench.run(
+                    &matmul8(bench.caps(), &va, zero, b8, &vc, 0, None, Some(&spare)).unwrap(),
+                );
                 let mut expected = oracle(&a[..m * k], &za, &b[..k * n], &zb, trans, size);
                 expected.extend(oracle(&a[m * k..], &za, &b[k * n..], &zb, trans, size));
                 assert_eq!(exact(&bench, &vc), expected, "{size:?} {sa} {sb} {trans}");
@@ -142,7 +191,11 @@ fn a_dynamic_b_and_zero_points_on_the_device_are_exact() {
 /// round to even, add the zero point, saturate: in f32 as ONNX Runtime and the shader do.
 fn requantise(v: i32, bias: i32, scale: f32, zero: i32, signed: bool) -> i32 {
     let q = ((v + bias) as f32 * scale).round_ties_even() + zero as f32;
-    let (low, high) = if signed { (-128.0, 127.0) } else { (0.0, 255.0) };
+    let (low, high) = if signed {
+        (-128.0, 127.0)
+    } else {
+        (0.0, 255.0)
+    };
     q.clamp(low, high) as i32
 }
 
@@ -150,9 +203,18 @@ fn unpack8(bench: &Bench, view: &View, signed: bool) -> Vec<i32> {
     let row = view.last();
     let bytes = bench.bytes(view);
     let rows = bytes.chunks(row.next_multiple_of(4));
-    let value = |&byte: &u8| if signed { i32::from(byte.cast_signed()) } else { i32::from(byte) };
+    let value = |&byte: &u8| {
+        if signed {
+            i32::from(byte.cast_signed())
+        } else {
+            i32::from(byte)
+        }
+    };
     rows.flat_map(|bytes| {
-        assert!(bytes[row..].iter().all(|&byte| byte == 0), "padding is zero");
+        assert!(
+            bytes[row..].iter().all(|&byte| byte == 0),
+            "padding is zero"
+        );
         bytes[..row].iter().map(value).collect::<Vec<_>>()
     })
     .collect()
@@ -173,28 +235,86 @@ fn results_are_requantised_per_column() {
                 let words = upload(&mut bench, 1, Store::U32, &words);
                 let columns = upload(&mut bench, 2, Store::I32, &columns);
                 let vc = bench.result(3, store(signed), &[m, n]);
-                let b8 = Int8B::Packed { words: &words, columns: &columns, symmetric: true };
+                let b8 = Int8B::Packed {
+                    words: &words,
+                    columns: &columns,
+                    symmetric: true,
+                };
                 let (za, zc) = if signed { (3, -5) } else { (120, 130) };
-                bench.run(&matmul8(bench.caps(), &va, Zero::Known(za), b8, &vc, zc, None, None).unwrap());
+                bench.run(
+                    &matmul8(bench.caps(), &va, Zero::Known(za), b8, &vc, zc, None, None).unwrap(),
+                );
                 let sums = oracle(&a, &[za], &b, &[0], true, [m, n, k]);
                 let expected: Vec<_> = (0..m * n)
                     .map(|at| requantise(sums[at], bias[at % n], scale[at % n], zc, signed))
                     .collect();
-                assert_eq!(unpack8(&bench, &vc, signed), expected, "{m} {n} {k} {signed}");
+                assert_eq!(
+                    unpack8(&bench, &vc, signed),
+                    expected,
+                    "{m} {n} {k} {signed}"
+                );
             }
         }
     }
 }
 
 /// X's shape, kernel, strides, dilations, pads, groups, output channels.
-type Case = (&'static [usize], &'static [usize], &'static [usize], &'static [usize], &'static [usize], usize, usize);
+type Case = (
+    &'static [usize],
+    &'static [usize],
+    &'static [usize],
+    &'static [usize],
+    &'static [usize],
+    usize,
+    usize,
+);
 
 const CONVS: &[Case] = &[
-    (&[1, 9, 11, 16], &[3, 3], &[1, 1], &[1, 1], &[1, 1, 1, 1], 1, 32),
-    (&[2, 10, 9, 3], &[3, 3], &[2, 2], &[1, 1], &[1, 0, 1, 1], 1, 10),
-    (&[1, 7, 8, 70], &[3, 2], &[1, 1], &[2, 1], &[2, 0, 1, 1], 1, 7),
-    (&[1, 6, 7, 32], &[3, 3], &[1, 1], &[1, 1], &[1, 1, 1, 1], 4, 16),
-    (&[2, 5, 5, 20], &[1, 1], &[1, 1], &[1, 1], &[0, 0, 0, 0], 1, 12),
+    (
+        &[1, 9, 11, 16],
+        &[3, 3],
+        &[1, 1],
+        &[1, 1],
+        &[1, 1, 1, 1],
+        1,
+        32,
+    ),
+    (
+        &[2, 10, 9, 3],
+        &[3, 3],
+        &[2, 2],
+        &[1, 1],
+        &[1, 0, 1, 1],
+        1,
+        10,
+    ),
+    (
+        &[1, 7, 8, 70],
+        &[3, 2],
+        &[1, 1],
+        &[2, 1],
+        &[2, 0, 1, 1],
+        1,
+        7,
+    ),
+    (
+        &[1, 6, 7, 32],
+        &[3, 3],
+        &[1, 1],
+        &[1, 1],
+        &[1, 1, 1, 1],
+        4,
+        16,
+    ),
+    (
+        &[2, 5, 5, 20],
+        &[1, 1],
+        &[1, 1],
+        &[1, 1],
+        &[0, 0, 0, 0],
+        1,
+        12,
+    ),
     (&[1, 30, 66], &[5], &[1], &[1], &[2, 2], 1, 8),
 ];
 
@@ -209,7 +329,8 @@ fn conv_oracle(s: &ConvShape, x: &[i32], zx: i32, w: &[i32], zw: &[i32]) -> Vec<
         let place = split(out % pixels, s.output);
         for tap in 0..taps {
             let t = split(tap, s.kernel);
-            let at = [0, 1, 2].map(|a| (place[a] * s.stride[a] + t[a] * s.dilation[a]).wrapping_sub(s.pad[a]));
+            let at = [0, 1, 2]
+                .map(|a| (place[a] * s.stride[a] + t[a] * s.dilation[a]).wrapping_sub(s.pad[a]));
             if at[0] >= s.input[0] || at[1] >= s.input[1] || at[2] >= s.input[2] {
                 continue;
             }
@@ -227,14 +348,23 @@ fn conv_oracle(s: &ConvShape, x: &[i32], zx: i32, w: &[i32], zw: &[i32]) -> Vec<
 fn convolutions_are_exact_and_pad_with_the_zero_point() {
     for mut bench in benches() {
         for (case, seed) in CONVS.iter().zip(60..) {
-            for (sx, sw, on_device) in [(true, true, false), (false, true, true), (false, false, false)] {
+            for (sx, sw, on_device) in [
+                (true, true, false),
+                (false, true, true),
+                (false, false, false),
+            ] {
                 let &(x_shape, kernel, strides, dilations, pads, groups, out) = case;
-                let s = ConvShape::new(x_shape, kernel, strides, dilations, pads, groups, out).unwrap();
+                let s =
+                    ConvShape::new(x_shape, kernel, strides, dilations, pads, groups, out).unwrap();
                 let (ic, taps) = (s.in_channels / groups, kernel.iter().product::<usize>());
                 let x = bytes8(x_shape.iter().product(), seed, sx);
                 let w = bytes8(out * ic * taps, seed + 9, sw);
                 let zx = if sx { -9 } else { 140 };
-                let zw = if sw { vec![0] } else { bytes8(out, seed + 3, sw) };
+                let zw = if sw {
+                    vec![0]
+                } else {
+                    bytes8(out, seed + 3, sw)
+                };
                 let w_shape = [&[out, ic], kernel].concat();
                 let host = host8(sw, &w_shape, &w);
                 let words = pack_filter8(bench.caps(), &s, &host).unwrap();
@@ -244,13 +374,35 @@ fn convolutions_are_exact_and_pad_with_the_zero_point() {
                 let columns = upload(&mut bench, 2, Store::I32, &columns);
                 let vz = ints(&mut bench, 3, &[], &[zx]);
                 let vy = bench.result(4, Store::I32, &s.output_shape());
-                let zero = if on_device { Zero::Device(&vz) } else { Zero::Known(zx) };
-                let filter = Int8B::Packed { words: &words, columns: &columns, symmetric: sw };
+                let zero = if on_device {
+                    Zero::Device(&vz)
+                } else {
+                    Zero::Known(zx)
+                };
+                let filter = Int8B::Packed {
+                    words: &words,
+                    columns: &columns,
+                    symmetric: sw,
+                };
                 let spare = scratch(&mut bench, 5, conv8_scratch(&s, &zero, &filter));
-                let dispatches = conv8(bench.caps(), &s, &vx, zero, filter, &vy, 0, None, Some(&spare));
+                let dispatches = conv8(
+                    bench.caps(),
+                    &s,
+                    &vx,
+                    zero,
+                    filter,
+                    &vy,
+                    0,
+                    None,
+                    Some(&spare),
+                );
                 bench.run(&dispatches.unwrap());
                 let expected = conv_oracle(&s, &x, zx, &w, &zw);
-                assert_eq!(exact(&bench, &vy), expected, "{case:?} {sx} {sw} {on_device}");
+                assert_eq!(
+                    exact(&bench, &vy),
+                    expected,
+                    "{case:?} {sx} {sw} {on_device}"
+                );
             }
         }
     }
