@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::env;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use tilewright_web::page::{Server, run};
@@ -11,7 +13,7 @@ fn compile(shaders: &Value) -> Value {
     let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("pages");
     let extra = HashMap::from([("/shaders.json".to_owned(), shaders.to_string())]);
     let server = Server::start(&pages, extra, 0).unwrap();
-    let text = run(&server, "compile.html", Duration::from_secs(600))
+    let text = run(&server, "compile.html", Duration::from_secs(900))
         .unwrap_or_else(|error| panic!("{error}"));
     let report: Value = serde_json::from_str(&text).unwrap();
     assert!(report.get("error").is_none(), "{report}");
@@ -66,4 +68,55 @@ fn the_page_tells_good_shaders_from_bad_ones() {
         report["skipped"],
         json!([{"name": "feature", "features": ["a-feature-of-no-adapter"]}])
     );
+}
+
+/// What the host tests of the kernels left: they choose variants for many adapters, operators and sizes, and
+/// `./x test browser-compile` runs them first with `TILEWRIGHT_SHADERS` naming the folder.
+#[test]
+fn every_shader_compiles() {
+    let folder = env::var_os("TILEWRIGHT_SHADERS").expect("run ./x test browser-compile");
+    let shaders: Vec<Value> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| shader(&fs::read_to_string(entry.unwrap().path()).unwrap()))
+        .collect();
+    let report = compile(&Value::from(shaders.clone()));
+    println!(
+        "{}: {} shaders compiled, {} skipped",
+        report["adapter"],
+        report["compiled"],
+        report["skipped"].as_array().unwrap().len()
+    );
+    for failed in report["failed"].as_array().unwrap() {
+        println!(
+            "{}\n{}",
+            failed["name"].as_str().unwrap(),
+            failed["message"].as_str().unwrap()
+        );
+    }
+    assert_eq!(report["failed"], json!([]));
+    assert!(
+        report["compiled"].as_u64() > Some(0),
+        "none of {} shaders was compiled",
+        shaders.len()
+    );
+}
+
+/// An entry for the page: the last line of a dumped text says where it comes from.
+fn shader(text: &str) -> Value {
+    let name = text.lines().last().unwrap_or("").trim_start_matches("// ");
+    let f16 = text.contains("enable f16;");
+    // wgpu cannot request subgroups in a browser, so these never run there: the module alone shows that the text is WGSL.
+    // A browser wants the line that native wgpu refuses.
+    let subgroups = text.contains("subgroup");
+    let prelude = if subgroups { "enable subgroups;" } else { "" };
+    let features: Vec<_> = [(f16, "shader-f16"), (subgroups, "subgroups")]
+        .into_iter()
+        .filter_map(|(used, feature)| used.then_some(feature))
+        .collect();
+    json!({
+        "name": name,
+        "text": format!("{prelude}{text}"),
+        "features": features,
+        "moduleOnly": subgroups,
+    })
 }

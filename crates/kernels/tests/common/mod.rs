@@ -4,6 +4,7 @@
     reason = "each test binary uses its own part of this module"
 )]
 
+mod dump;
 pub(crate) mod gpu;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -59,6 +60,7 @@ pub(crate) fn check(caps: &Caps, dispatch: &Dispatch) {
         let checked = validator.validate(&module);
         checked.unwrap_or_else(|e| panic!("{dispatch}\n{}", e.emit_to_string(&text)));
         limits(caps, dispatch, &module);
+        dump::dump(dispatch, &text);
     }
 }
 
