@@ -7,6 +7,7 @@
 use crate::dim::Symbol;
 use crate::fact::MAX_FOLLOWED;
 use crate::ops::{Constant, Input};
+use crate::state::State;
 use crate::{Error, Fact, Op, Result};
 use std::collections::HashMap;
 use std::fmt;
@@ -44,6 +45,7 @@ pub struct Graph {
     nodes: Vec<Node>,
     inputs: Vec<(Arc<str>, Value)>,
     outputs: Vec<(Arc<str>, Value)>,
+    pub(crate) states: Vec<State>,
     seen: HashMap<(Op, Vec<Option<Value>>), u32>,
 }
 
@@ -216,6 +218,16 @@ impl Graph {
         Ok(self.outputs_of(value.node))
     }
 
+    /// Adds a node without inputs.
+    pub(crate) fn source(&mut self, op: Op, fact: Option<Fact>, name: &str) -> Value {
+        self.push(Node {
+            op,
+            inputs: vec![],
+            outputs: vec![fact],
+            name: name.into(),
+        })
+    }
+
     fn push(&mut self, node: Node) -> Value {
         self.nodes.push(node);
         Value {
@@ -360,7 +372,13 @@ impl Graph {
     /// True for each node that an output needs; inputs always count.
     pub fn live(&self) -> Vec<bool> {
         let mut live = vec![false; self.nodes.len()];
-        for (_, v) in self.outputs.iter().chain(&self.inputs) {
+        let states = self
+            .states
+            .iter()
+            .flat_map(|s| [Some(s.read), s.next])
+            .flatten();
+        let ends = self.outputs.iter().chain(&self.inputs).map(|(_, v)| *v);
+        for v in ends.chain(states) {
             live[v.node as usize] = true;
         }
         for i in (0..self.nodes.len()).rev() {
@@ -465,6 +483,11 @@ impl fmt::Display for Graph {
         }
         for (name, v) in &self.outputs {
             writeln!(f, "output `{name}` = {v}")?;
+        }
+        for state in &self.states {
+            if let Some(next) = state.next {
+                writeln!(f, "state `{}` = {next}", state.name)?;
+            }
         }
         Ok(())
     }

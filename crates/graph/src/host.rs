@@ -16,6 +16,17 @@ pub fn run_within(
     inputs: &[HostTensor],
     limits: &RunLimits,
 ) -> Result<Vec<HostTensor>> {
+    let mut states: Vec<HostTensor> = graph.states().iter().map(|s| s.initial.clone()).collect();
+    step(graph, inputs, &mut states, limits)
+}
+
+/// [`run_within`] from these states (in the order of [`Graph::states`]), which take their next values.
+pub fn step(
+    graph: &Graph,
+    inputs: &[HostTensor],
+    states: &mut [HostTensor],
+    limits: &RunLimits,
+) -> Result<Vec<HostTensor>> {
     if inputs.len() != graph.inputs().len() {
         let what = format!(
             "{} inputs given, {} expected",
@@ -28,9 +39,12 @@ pub fn run_within(
     for ((_, v), t) in graph.inputs().iter().zip(inputs) {
         values.insert(*v, t.clone());
     }
+    for (state, t) in graph.states().iter().zip(states.iter()) {
+        values.insert(state.read, t.clone());
+    }
     let (live, mut uses) = (graph.live(), uses(graph));
     for (i, node) in graph.nodes().iter().enumerate() {
-        if !live[i] || matches!(node.op, Op::Input(_)) {
+        if !live[i] || matches!(node.op, Op::Input(_) | Op::State(_)) {
             continue;
         }
         let outputs = {
@@ -64,6 +78,11 @@ pub fn run_within(
             }
         }
     }
+    for (state, t) in graph.states().iter().zip(states.iter_mut()) {
+        if let Some(next) = state.next.and_then(|v| values.get(&v)) {
+            *t = next.clone();
+        }
+    }
     let find = |(name, v): &(_, Value)| {
         values
             .get(v)
@@ -81,6 +100,14 @@ fn uses(graph: &Graph) -> HashMap<Value, usize> {
         for v in node.inputs.iter().flatten() {
             *uses.entry(*v).or_insert(0) += 1;
         }
+    }
+    let states = graph
+        .states()
+        .iter()
+        .flat_map(|s| [Some(s.read), s.next])
+        .flatten();
+    for v in states {
+        *uses.entry(v).or_insert(0) += 1;
     }
     for (_, v) in graph.outputs() {
         *uses.entry(*v).or_insert(0) += 1;

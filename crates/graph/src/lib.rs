@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attrs;
+mod cells;
 mod compiled;
 mod control;
 mod convert;
@@ -23,6 +24,7 @@ mod point;
 pub mod samples;
 mod session;
 pub mod stage;
+mod state;
 
 pub use attrs::{Attr, Attrs};
 pub use dim::{Bindings, Dim, Symbol};
@@ -33,3 +35,4 @@ pub use model::{Fallback, Model, ModelOptions, RunLimits};
 pub use op::{Case, CustomOp, Operator};
 pub use ops::Op;
 pub use session::{HostStep, NodeTime, Session};
+pub use state::State;

@@ -117,6 +117,8 @@ pub enum SlotUse {
     },
     /// A constant in a buffer of its own, as bytes ready for the device.
     Constant(HostTensor),
+    /// A state, by index, in a buffer of its own.
+    State(usize),
     /// The same place as another slot.
     Alias(Slot),
 }

@@ -61,6 +61,21 @@ pub struct Plan {
     pub lower_bound: u64,
     /// What runs, in order.
     pub stages: Vec<PlanStage>,
+    /// States that the host reads before the run: value and index.
+    pub reads: Vec<(Value, usize)>,
+    /// States that change after the run.
+    pub commits: Vec<Commit>,
+}
+
+/// A state's next value.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Index of the state.
+    pub state: usize,
+    /// The value it takes.
+    pub value: Value,
+    /// Where the value lies in the arena; none if the host has it.
+    pub slot: Option<Slot>,
 }
 
 /// Makes the plan of `graph` under `bindings`.
@@ -115,6 +130,12 @@ impl<'a> Binder<'a> {
             used.extend(node.inputs.iter().flatten());
             if matches!(schedule.places[i], Some(Place::Host(_))) {
                 wanted.extend(node.inputs.iter().flatten());
+            }
+        }
+        for next in graph.states().iter().filter_map(|s| s.next) {
+            used.insert(next);
+            if matches!(schedule.places[next.node as usize], Some(Place::Alias)) {
+                wanted.insert(next); // it may be an alias of a state, which a copy must not read
             }
         }
         if let Some(late) = &schedule.late {
@@ -290,6 +311,11 @@ impl<'a> Binder<'a> {
             self.constants.insert(key, slot);
             return Ok(slot);
         }
+        if let Some(at) = self.graph.states().iter().position(|s| s.read == value) {
+            let slot = self.slot(SlotUse::State(at));
+            self.places.insert(value, slot);
+            return Ok(slot);
+        }
         let fact = self.graph.need_fact(value)?;
         let (view, _) = self.new_view(&Fact::sized(fact.dtype, &fact.bind(self.bindings)?))?;
         let slot = view.span.slot;
@@ -347,7 +373,36 @@ impl<'a> Binder<'a> {
         })
     }
 
+    /// States that the host needs, and what becomes of each.
+    fn states(&mut self) {
+        for (at, state) in self.graph.states().iter().enumerate() {
+            let moved = self
+                .graph
+                .states()
+                .iter()
+                .any(|s| s.next == Some(state.read));
+            let read = moved || self.wanted.contains(&state.read);
+            if let Some(value) = state.next {
+                let root = self.places.get(&value).map(|s| self.plan.root(*s));
+                let slot =
+                    root.filter(|s| matches!(self.plan.slots[s.0 as usize], SlotUse::Arena { .. }));
+                if let Some(slot) = slot {
+                    self.touch(slot, self.step);
+                }
+                self.plan.commits.push(Commit {
+                    state: at,
+                    value,
+                    slot,
+                });
+            }
+            if read {
+                self.plan.reads.push((state.read, at));
+            }
+        }
+    }
+
     fn finish(mut self) -> Result<Plan> {
+        self.states();
         let mut tensors = vec![];
         for (slot, live) in self.plan.slots.iter().zip(&self.lives) {
             if let (SlotUse::Arena { bytes }, Some((first, last))) = (slot, live) {

@@ -1,10 +1,11 @@
 //! Running a model: sizes are bound once and their plans replayed; the arena is the session's own.
 
+use crate::cells::Cells;
 use crate::compiled::{Bound, Compiled};
 use crate::convert::{from_device, to_device};
-use crate::lower::Place;
+use crate::lower::{Place, SlotUse};
 use crate::model::Fallback;
-use crate::plan::{PlanStage, Transfer};
+use crate::plan::{Commit, PlanStage, Transfer};
 use crate::{Bindings, Error, Graph, Model, Op, Result, Value, host};
 use std::collections::HashMap;
 use std::future::Future;
@@ -47,6 +48,7 @@ pub struct NodeTime {
 pub(crate) struct Engine {
     model: Model,
     arena: Option<Buffer>,
+    states: Cells,
     submit: SubmitOptions,
     profile: Option<Vec<NodeTime>>,
 }
@@ -60,6 +62,7 @@ impl Session {
         let engine = Engine {
             model: model.clone(),
             arena: None,
+            states: Cells::new(&root.graph, model.gpu())?,
             submit: SubmitOptions::new(),
             profile: None,
         };
@@ -105,7 +108,13 @@ impl Session {
             None => {
                 let graph = &self.root.graph;
                 let limits = self.engine.model.options().limits;
-                host::run_within(graph, &checked(graph, ordered)?.0, &limits)?
+                let mut states = self.engine.states.host();
+                let inputs = checked(graph, ordered)?.0;
+                let outputs = host::step(graph, &inputs, &mut states, &limits)?;
+                for (i, t) in states.iter().enumerate() {
+                    self.engine.states.write(i, t, None)?;
+                }
+                outputs
             }
             Some(_) => run(&mut self.engine, &mut self.root, ordered).await?,
         };
@@ -116,6 +125,28 @@ impl Session {
             .iter()
             .map(|(n, _)| n.clone());
         Ok(names.zip(outputs).collect())
+    }
+
+    /// The value of a state.
+    pub async fn state(&self, name: &str) -> Result<HostTensor> {
+        let at = self.state_index(name)?;
+        self.engine.states.read(at, self.engine.model.gpu()).await
+    }
+
+    /// Gives a state a value; of the same type and shape.
+    pub fn set_state(&mut self, name: &str, value: &HostTensor) -> Result<()> {
+        let at = self.state_index(name)?;
+        self.engine.states.write(at, value, self.engine.model.gpu())
+    }
+
+    fn state_index(&self, name: &str) -> Result<usize> {
+        let at = self
+            .root
+            .graph
+            .states()
+            .iter()
+            .position(|s| &*s.name == name);
+        at.ok_or_else(|| Error::Graph(format!("the model has no state `{name}`")))
     }
 
     /// Runs the model once with a timestamp around every dispatch.
@@ -229,6 +260,9 @@ fn run<'a>(
         let Some(bound) = bound.first() else {
             return Err(Error::Graph("no plan".into()));
         };
+        for &(v, at) in &bound.plan.reads {
+            values.insert(v, engine.states.read(at, engine.model.gpu()).await?);
+        }
         for (i, stage) in bound.plan.stages.iter().enumerate() {
             match stage {
                 PlanStage::Host(node) => on_host(graph, *node, &mut values)?,
@@ -241,6 +275,7 @@ fn run<'a>(
                 }
             }
         }
+        engine.commit(bound, graph, &mut values)?;
         late(engine, compiled, values).await
     })
 }
@@ -339,9 +374,12 @@ impl Engine {
         for (slot, tensor) in bound.plan.constants() {
             weights.insert(slot, self.model.weight(&gpu, tensor)?);
         }
-        let plan = &bound.plan;
+        let (plan, states) = (&bound.plan, &self.states);
         let place = |slot: Slot| {
             let root = plan.root(slot);
+            if let SlotUse::State(at) = plan.slots[root.0 as usize] {
+                return states.buffer(at).map(|b| (b.clone(), 0));
+            }
             Some(match weights.get(&root) {
                 Some(buffer) => (buffer.clone(), 0),
                 None => (arena.clone(), plan.offsets[root.0 as usize]),
@@ -362,6 +400,25 @@ impl Engine {
         }
         bound.arena = Some(arena.clone());
         Ok(())
+    }
+
+    /// States take their next values.
+    fn commit(
+        &mut self,
+        bound: &Bound,
+        graph: &Graph,
+        values: &mut HashMap<Value, HostTensor>,
+    ) -> Result<()> {
+        let (Some(gpu), false) = (self.model.gpu(), bound.plan.commits.is_empty()) else {
+            return Ok(());
+        };
+        for commit in bound.plan.commits.iter().filter(|c| c.slot.is_none()) {
+            let t = value(graph, values, commit.value)?;
+            values.insert(commit.value, t);
+        }
+        let offset = |c: &Commit| Some(bound.plan.offsets[bound.plan.root(c.slot?).0 as usize]);
+        let arena = |c: &Commit| Some((bound.arena.clone()?, offset(c)?));
+        self.states.commit(&bound.plan.commits, arena, values, gpu)
     }
 
     /// One submission with its copies.

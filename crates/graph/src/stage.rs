@@ -55,7 +55,7 @@ impl Schedule {
         let mut places = vec![None; graph.len()];
         for (i, node) in graph.nodes().iter().enumerate() {
             let known = node.outputs.iter().all(Option::is_some);
-            let source = matches!(node.op, Op::Input(_) | Op::Constant(_));
+            let source = matches!(node.op, Op::Input(_) | Op::Constant(_) | Op::State(_));
             if live[i] && known && !source {
                 places[i] = Some(match caps {
                     Some(caps) => placed(graph, i, caps),

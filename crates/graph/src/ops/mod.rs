@@ -130,7 +130,7 @@ pub use select_by_data::{Compress, NonZero, Unique};
 pub use shape::{Shape, Size};
 pub use slice::{Cut, Slice};
 pub use softmax::{Softmax, SoftmaxKind};
-pub use source::{Constant, Input};
+pub use source::{Constant, Input, State};
 pub use split::Split;
 pub use squeeze::{Squeeze, Unsqueeze};
 pub use tensor_scatter::TensorScatter;
@@ -154,6 +154,7 @@ pub use scan::Scan;
 ops! {
     source::Input,
     source::Constant,
+    source::State,
     reshape::Reshape,
     reshape::Flatten,
     reshape::Identity,

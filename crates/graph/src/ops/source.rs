@@ -43,6 +43,42 @@ impl Operator for Input {
     }
 }
 
+/// A state of the graph; made by [`crate::Graph::state`].
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl Operator for State {
+    const NAMES: &'static [&'static str] = &["State"];
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new("State").with("name", self.name.to_string())
+    }
+
+    fn from_attrs(_: &str, attrs: &Attrs) -> Result<Self> {
+        Ok(State {
+            name: attrs.need::<String>("name")?.into(),
+        })
+    }
+
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        Err(inputs.error(format!(
+            "`{}` must be declared with Graph::state",
+            self.name
+        )))
+    }
+
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
+        Err(inputs.error(format!("`{}` has no value", self.name)))
+    }
+
+    fn folds(&self) -> bool {
+        false
+    }
+}
+
 /// A constant of the graph: a weight, an axis, a shape. ONNX: Constant, initializers.
 #[derive(Clone, Debug)]
 pub struct Constant {

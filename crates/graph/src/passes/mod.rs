@@ -1,7 +1,6 @@
 //! Passes: each is a `fn(&Graph) -> Result<Graph>` over [`rewrite`]. Dead nodes and repeated ones disappear by
 //! rebuilding, since a graph finds equal nodes as they are added.
 
-use crate::ops::Input;
 use crate::{Error, Fact, Graph, Node, Op, Result, Value};
 use std::collections::HashMap;
 use tilewright_device::Caps;
@@ -24,25 +23,42 @@ pub struct Visit<'a> {
 }
 
 /// Rebuilds `graph` node by node. `rule` may add other nodes to the new graph and answer with the values that stand for
-/// the node's outputs; answering none copies the node. Only nodes that outputs need are visited; inputs are always kept.
+/// the node's outputs; answering none copies the node. Only nodes that outputs and states need are visited; inputs and
+/// states are always kept.
 pub fn rewrite(
     graph: &Graph,
+    rule: impl FnMut(&Visit<'_>, &mut Graph) -> Result<Option<Vec<Value>>>,
+) -> Result<Graph> {
+    rebuild(graph, &HashMap::new(), rule)
+}
+
+fn rebuild(
+    graph: &Graph,
+    known: &HashMap<Value, Known>,
     mut rule: impl FnMut(&Visit<'_>, &mut Graph) -> Result<Option<Vec<Value>>>,
 ) -> Result<Graph> {
     let mut new = Graph::new();
     let mut map: HashMap<Value, Value> = HashMap::new();
     for (name, v) in graph.inputs() {
-        map.insert(*v, new.input(name, graph.fact(*v).cloned())?);
+        let value = match known.get(v) {
+            Some(Known::Constant(t)) => new.constant(t.clone()),
+            Some(Known::Fact(f)) => new.input(name, Some(f.clone()))?,
+            None => new.input(name, graph.fact(*v).cloned())?,
+        };
+        map.insert(*v, value);
+    }
+    for state in graph.states() {
+        map.insert(state.read, new.state(&state.name, state.initial.clone())?);
     }
     let live = graph.live();
     for (i, node) in graph.nodes().iter().enumerate() {
-        if !live[i] || matches!(node.op, Op::Input(Input { .. })) {
+        if !live[i] || matches!(node.op, Op::Input(_) | Op::State(_)) {
             continue;
         }
-        let inputs = mapped(&map, &node.inputs)?;
+        let (inputs, index) = (mapped(&map, &node.inputs)?, i as u32);
         let visit = Visit {
             old: graph,
-            index: i as u32,
+            index,
             node,
             inputs: &inputs,
         };
@@ -53,18 +69,25 @@ pub fn rewrite(
         for (output, value) in values.into_iter().enumerate() {
             map.insert(
                 Value {
-                    node: i as u32,
+                    node: index,
                     output: output as u32,
                 },
                 value,
             );
         }
     }
+    let find = |v: &Value, name: &str| {
+        map.get(v)
+            .copied()
+            .ok_or_else(|| Error::Graph(format!("a pass lost `{name}`")))
+    };
     for (name, v) in graph.outputs() {
-        let value = map
-            .get(v)
-            .ok_or_else(|| Error::Graph(format!("a pass lost output `{name}`")))?;
-        new.output(name, *value);
+        new.output(name, find(v, name)?);
+    }
+    for state in graph.states() {
+        if let Some(next) = &state.next {
+            new.set_next(find(&state.read, &state.name)?, find(next, &state.name)?)?;
+        }
     }
     if cfg!(debug_assertions) {
         new.check()?;
@@ -100,39 +123,7 @@ pub enum Known {
 
 /// `graph` with some inputs turned into constants or given (better) facts; all shapes are inferred anew.
 pub fn specialise(graph: &Graph, known: &HashMap<Value, Known>) -> Result<Graph> {
-    let mut new = Graph::new();
-    let mut map: HashMap<Value, Value> = HashMap::new();
-    for (name, v) in graph.inputs() {
-        let value = match known.get(v) {
-            Some(Known::Constant(t)) => new.constant(t.clone()),
-            Some(Known::Fact(f)) => new.input(name, Some(f.clone()))?,
-            None => new.input(name, graph.fact(*v).cloned())?,
-        };
-        map.insert(*v, value);
-    }
-    let live = graph.live();
-    for (i, node) in graph.nodes().iter().enumerate() {
-        if !live[i] || matches!(node.op, Op::Input(_)) {
-            continue;
-        }
-        let inputs = mapped(&map, &node.inputs)?;
-        for (output, value) in copy(node, &inputs, &mut new)?.into_iter().enumerate() {
-            map.insert(
-                Value {
-                    node: i as u32,
-                    output: output as u32,
-                },
-                value,
-            );
-        }
-    }
-    for (name, v) in graph.outputs() {
-        let value = map
-            .get(v)
-            .ok_or_else(|| Error::Graph(format!("output `{name}` was lost")))?;
-        new.output(name, *value);
-    }
-    Ok(new)
+    rebuild(graph, known, |_, _| Ok(None))
 }
 
 /// The passes before a graph runs on a device, in order.
