@@ -47,7 +47,7 @@ impl Loop {
     /// 64 x 64 x 16, 8 x 8 a thread.
     const MEDIUM: Self = Self::tile(16, 16, 2, 2, 2);
     /// 32 x 32 x 16, 4 x 4 a thread: for products with few tiles.
-    const SMALL: Self = Self::tile(8, 8, 1, 1, 2);
+    pub(crate) const SMALL: Self = Self::tile(8, 8, 1, 1, 2);
 
     const fn tile(bm4: u32, bn4: u32, tm4: u32, tn4: u32, sides: u32) -> Self {
         Self::Tile {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod bsr;
 mod conv;
 mod conv_transpose;
 mod depthwise;
@@ -27,6 +28,7 @@ mod softmax;
 mod view;
 mod walk;
 
+pub use bsr::{BsrView, Side, bsr_left, bsr_matmul, bsr_rows, bsr_values};
 pub use conv::{ConvShape, Filter, conv, conv_with, pack_filter};
 pub use conv_transpose::{conv_transpose, conv_transpose_with, pack_filter_transposed};
 pub use depthwise::{depthwise, pack_depthwise};

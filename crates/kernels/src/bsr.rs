@@ -1,0 +1,216 @@
+//! Products with a constant block-sparse weight (BSR): the dense loops, walking stored blocks along k.
+//!
+//! A layer's weight W \[out, in\] is the sparse operand. [`bsr_matmul`] computes y = x W^T, where W stands on the right: a tile's
+//! columns lie in one row of W's blocks. [`bsr_left`] computes C = W B. Both do the work of the stored blocks alone.
+
+use tilewright_device::{Caps, Dispatch};
+use tilewright_tensor::{Bsr, HostTensor};
+
+use crate::batch::Batch;
+use crate::error::index;
+use crate::gemm_loop::{candidates, reg_lanes};
+use crate::matmul::split;
+use crate::pack::host;
+use crate::product::{FLOAT, Loader, Product};
+use crate::{Epilogue, Error, Loop, Result, Store, View};
+
+const KERNEL: &str = "bsr";
+
+/// A block-sparse matrix on the device.
+#[derive(Debug, Clone, Copy)]
+pub struct BsrView<'a> {
+    /// Rows and columns.
+    pub extents: [usize; 2],
+    /// Rows and columns of a block; rows a multiple of [`bsr_rows`], columns of 4 and a divisor of the matrix's columns.
+    pub block_size: [usize; 2],
+    /// The stored blocks: [`bsr_values`], f32 or f16.
+    pub values: &'a View,
+    /// u32: where each row of blocks begins, one more than there are rows of blocks. Never in a buffer that is written.
+    pub row_ptr: &'a View,
+    /// u32: the block column of each stored block. Never in a buffer that is written.
+    pub col_idx: &'a View,
+}
+
+/// On which side of the product the sparse matrix stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// C = W B.
+    Left,
+    /// C = A W^T.
+    Right,
+}
+
+/// Rows of a block must be a multiple of this, because a tile must not straddle two rows of blocks.
+#[must_use]
+pub fn bsr_rows(caps: &Caps, side: Side) -> usize {
+    match (reg_lanes(caps), side) {
+        (Some(lanes), _) => 4 * lanes as usize,
+        (None, _) => 32,
+    }
+}
+
+/// The stored blocks as the kernels read them: as they are on the left, each transposed on the right.
+///
+/// # Errors
+/// [`Error::Shape`] where memory is short.
+pub fn bsr_values(w: &Bsr, side: Side) -> Result<HostTensor> {
+    if side == Side::Left {
+        return Ok(w.values().clone());
+    }
+    let [rows, cols] = w.block_size();
+    let area = rows * cols;
+    let blocks = w.col_idx().len();
+    let offsets = (0..blocks * area).map(|at| {
+        let (block, inside) = (at / area, at % area);
+        block * area + inside % rows * cols + inside / rows
+    });
+    w.values().select([blocks, cols, rows], offsets).map_err(host)
+}
+
+/// C\[.., m, n\] = epilogue(A\[.., m, k\] * W^T) with a sparse W of n x k; the batch axes of A are more rows.
+///
+/// # Errors
+/// [`Error::Shape`] where shapes or blocks do not fit, [`Error::Storage`], [`Error::TooLarge`].
+pub fn bsr_matmul(
+    caps: &Caps,
+    a: &View,
+    w: &BsrView<'_>,
+    c: &View,
+    epilogue: Option<&Epilogue>,
+) -> Result<Vec<Dispatch>> {
+    let ([rows_a, k], batch_a) = split("A", a)?;
+    let ([rows_c, n], batch_c) = split("C", c)?;
+    if rows_a != rows_c || batch_a != batch_c || w.extents != [n, k] {
+        let what = format!("{:?} times the transpose of {:?} into {:?}", a.shape, w.extents, c.shape);
+        return Err(Error::shape(KERNEL, what));
+    }
+    w.check(caps, Side::Right)?;
+    let m = rows_a * batch_a.iter().product::<usize>();
+    let product = Product {
+        kernel: KERNEL,
+        m,
+        n,
+        k: w.block_size[1],
+        k_blocks: w.blocks_per_row(),
+        k_part: "k_bsr_right",
+        c_part: "c_rows",
+        batch: Batch::new(KERNEL, &[], [&[]; 3])?,
+        arithmetic: FLOAT,
+        a: loader(a, "a_rows"),
+        b: loader(w.values, "b_bsr"),
+        c,
+        c_ld: n,
+        epilogue,
+    };
+    let step = index(KERNEL, "columns of a block", w.block_size[1])?;
+    let dispatches = w.dispatch(caps, &product, Side::Right)?.into_iter();
+    let k = index(KERNEL, "k", k)?;
+    Ok(dispatches.map(|d| d.param("a_ld", k).param("a_step", step)).collect())
+}
+
+/// C\[m, n\] = epilogue(W * B\[k, n\]) with a sparse W of m x k.
+///
+/// # Errors
+/// As [`bsr_matmul`]; also where n is not a multiple of 4.
+pub fn bsr_left(
+    caps: &Caps,
+    w: &BsrView<'_>,
+    b: &View,
+    c: &View,
+    epilogue: Option<&Epilogue>,
+) -> Result<Vec<Dispatch>> {
+    let (&[k, n], &[m, columns]) = (&b.shape[..], &c.shape[..]) else {
+        return Err(Error::shape(KERNEL, format!("{:?} into {:?}, expected rank 2", b.shape, c.shape)));
+    };
+    if w.extents != [m, k] || columns != n || n % 4 != 0 {
+        let what = format!("{:?} times {:?} into {:?}", w.extents, b.shape, c.shape);
+        return Err(Error::shape(KERNEL, what));
+    }
+    w.check(caps, Side::Left)?;
+    let product = Product {
+        kernel: KERNEL,
+        m,
+        n,
+        k: w.block_size[1],
+        k_blocks: w.blocks_per_row(),
+        k_part: "k_bsr_left",
+        c_part: "c_rows",
+        batch: Batch::new(KERNEL, &[], [&[]; 3])?,
+        arithmetic: FLOAT,
+        a: loader(w.values, "a_bsr"),
+        b: loader(b, "b_rows"),
+        c,
+        c_ld: n,
+        epilogue,
+    };
+    let step = index(KERNEL, "elements of a row of blocks", w.block_size[1] * n)?;
+    let ld = index(KERNEL, "n", n)?;
+    let dispatches = w.dispatch(caps, &product, Side::Left)?.into_iter();
+    let with = |mut d: Dispatch| {
+        // Blocks are whole multiples of 4 along k.
+        d.variant = d.variant.set("K_TAIL", false);
+        d.param("b_ld", ld).param("b_step", step)
+    };
+    Ok(dispatches.map(with).collect())
+}
+
+impl BsrView<'_> {
+    fn check(&self, caps: &Caps, side: Side) -> Result<()> {
+        let [rows, cols] = self.block_size;
+        let step = bsr_rows(caps, side);
+        if rows == 0 || rows % step != 0 || cols == 0 || cols % 4 != 0 || self.extents[1] % cols != 0 {
+            let what = format!(
+                "blocks of {rows} x {cols} in {:?}: rows must be a multiple of {step}, columns one of 4 that divides the matrix",
+                self.extents
+            );
+            return Err(Error::shape(KERNEL, what));
+        }
+        let row_count = self.extents[0].div_ceil(rows) + 1;
+        let blocks = self.col_idx.elements();
+        let fits = self.row_ptr.elements() == row_count && self.values.elements() == blocks * rows * cols;
+        if !fits || [self.row_ptr.store, self.col_idx.store] != [Store::U32; 2] {
+            let what = format!("row_ptr {}, col_idx {}, values {}", self.row_ptr, self.col_idx, self.values);
+            return Err(Error::shape(KERNEL, what));
+        }
+        index(KERNEL, "stored elements", self.values.elements())?;
+        Ok(())
+    }
+
+    /// Stored blocks of a row of blocks, on average, rounded up.
+    fn blocks_per_row(&self) -> usize {
+        let rows = self.extents[0].div_ceil(self.block_size[0]).max(1);
+        self.col_idx.elements().div_ceil(rows)
+    }
+
+    fn dispatch(&self, caps: &Caps, product: &Product<'_>, side: Side) -> Result<Vec<Dispatch>> {
+        if product.m == 0 || product.n == 0 {
+            return Ok(Vec::new());
+        }
+        let of = self.choose(caps, product, side);
+        let dispatch = product
+            .dispatch(caps, of)?
+            .bind("ROW_PTR", self.row_ptr.span)
+            .bind("COL_IDX", self.col_idx.span)
+            .param("block_rows", index(KERNEL, "rows of a block", self.block_size[0])?);
+        Ok(vec![dispatch])
+    }
+
+    /// The largest loop whose tile lies in one row of blocks.
+    fn choose(&self, caps: &Caps, product: &Product<'_>, side: Side) -> Loop {
+        let Product { m, n, k, .. } = *product;
+        let rows = self.block_size[0];
+        // A few rows of x fill a small part of a tile, but walking one row of blocks is still right.
+        let all = candidates(caps, m.max(9), n, k * product.k_blocks, 1);
+        let fits = |of: &Loop| rows % of.extent()[usize::from(side == Side::Right)] == 0;
+        let small = reg_lanes(caps).map_or(Loop::SMALL, |lanes| Loop::Reg { lanes, quads: 1 });
+        all.into_iter().find(fits).unwrap_or(small)
+    }
+}
+
+fn loader<'a>(view: &'a View, part: &'static str) -> Loader<'a> {
+    Loader {
+        view,
+        part,
+        vec: true,
+    }
+}
