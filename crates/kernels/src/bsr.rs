@@ -64,7 +64,9 @@ pub fn bsr_values(w: &Bsr, side: Side) -> Result<HostTensor> {
         let (block, inside) = (at / area, at % area);
         block * area + inside % rows * cols + inside / rows
     });
-    w.values().select([blocks, cols, rows], offsets).map_err(host)
+    w.values()
+        .select([blocks, cols, rows], offsets)
+        .map_err(host)
 }
 
 /// C\[.., m, n\] = epilogue(A\[.., m, k\] * W^T) with a sparse W of n x k; the batch axes of A are more rows.
@@ -81,7 +83,10 @@ pub fn bsr_matmul(
     let ([rows_a, k], batch_a) = split("A", a)?;
     let ([rows_c, n], batch_c) = split("C", c)?;
     if rows_a != rows_c || batch_a != batch_c || w.extents != [n, k] {
-        let what = format!("{:?} times the transpose of {:?} into {:?}", a.shape, w.extents, c.shape);
+        let what = format!(
+            "{:?} times the transpose of {:?} into {:?}",
+            a.shape, w.extents, c.shape
+        );
         return Err(Error::shape(KERNEL, what));
     }
     w.check(caps, Side::Right)?;
@@ -105,7 +110,9 @@ pub fn bsr_matmul(
     let step = index(KERNEL, "columns of a block", w.block_size[1])?;
     let dispatches = w.dispatch(caps, &product, Side::Right)?.into_iter();
     let k = index(KERNEL, "k", k)?;
-    Ok(dispatches.map(|d| d.param("a_ld", k).param("a_step", step)).collect())
+    Ok(dispatches
+        .map(|d| d.param("a_ld", k).param("a_step", step))
+        .collect())
 }
 
 /// C\[m, n\] = epilogue(W * B\[k, n\]) with a sparse W of m x k.
@@ -120,7 +127,10 @@ pub fn bsr_left(
     epilogue: Option<&Epilogue>,
 ) -> Result<Vec<Dispatch>> {
     let (&[k, n], &[m, columns]) = (&b.shape[..], &c.shape[..]) else {
-        return Err(Error::shape(KERNEL, format!("{:?} into {:?}, expected rank 2", b.shape, c.shape)));
+        return Err(Error::shape(
+            KERNEL,
+            format!("{:?} into {:?}, expected rank 2", b.shape, c.shape),
+        ));
     };
     if w.extents != [m, k] || columns != n || n % 4 != 0 {
         let what = format!("{:?} times {:?} into {:?}", w.extents, b.shape, c.shape);
@@ -158,7 +168,12 @@ impl BsrView<'_> {
     fn check(&self, caps: &Caps, side: Side) -> Result<()> {
         let [rows, cols] = self.block_size;
         let step = bsr_rows(caps, side);
-        if rows == 0 || rows % step != 0 || cols == 0 || cols % 4 != 0 || self.extents[1] % cols != 0 {
+        if rows == 0
+            || rows % step != 0
+            || cols == 0
+            || cols % 4 != 0
+            || self.extents[1] % cols != 0
+        {
             let what = format!(
                 "blocks of {rows} x {cols} in {:?}: rows must be a multiple of {step}, columns one of 4 that divides the matrix",
                 self.extents
@@ -167,9 +182,13 @@ impl BsrView<'_> {
         }
         let row_count = self.extents[0].div_ceil(rows) + 1;
         let blocks = self.col_idx.elements();
-        let fits = self.row_ptr.elements() == row_count && self.values.elements() == blocks * rows * cols;
+        let fits =
+            self.row_ptr.elements() == row_count && self.values.elements() == blocks * rows * cols;
         if !fits || [self.row_ptr.store, self.col_idx.store] != [Store::U32; 2] {
-            let what = format!("row_ptr {}, col_idx {}, values {}", self.row_ptr, self.col_idx, self.values);
+            let what = format!(
+                "row_ptr {}, col_idx {}, values {}",
+                self.row_ptr, self.col_idx, self.values
+            );
             return Err(Error::shape(KERNEL, what));
         }
         index(KERNEL, "stored elements", self.values.elements())?;
@@ -191,7 +210,10 @@ impl BsrView<'_> {
             .dispatch(caps, of)?
             .bind("ROW_PTR", self.row_ptr.span)
             .bind("COL_IDX", self.col_idx.span)
-            .param("block_rows", index(KERNEL, "rows of a block", self.block_size[0])?);
+            .param(
+                "block_rows",
+                index(KERNEL, "rows of a block", self.block_size[0])?,
+            );
         Ok(vec![dispatch])
     }
 

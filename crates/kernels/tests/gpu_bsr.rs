@@ -4,7 +4,9 @@ mod common;
 
 use common::gpu::{Bench, benches, close, values};
 use tilewright_device::Slot;
-use tilewright_kernels::{BsrView, Epilogue, Side, Store, View, bsr_left, bsr_matmul, bsr_rows, bsr_values};
+use tilewright_kernels::{
+    BsrView, Epilogue, Side, Store, View, bsr_left, bsr_matmul, bsr_rows, bsr_values,
+};
 use tilewright_tensor::{Bsr, HostTensor};
 
 /// A matrix of which about `keep` of 8 blocks are not zero; the first row of blocks is empty.
@@ -48,36 +50,80 @@ fn a_sparse_weight_on_either_side() {
         for (m, extents, block, keep) in CASES {
             let [n, k] = extents;
             let dense = sparse(extents, block, keep, 3);
-            let w = Bsr::from_dense(&HostTensor::from_slice(extents, &dense).unwrap(), block).unwrap();
+            let w =
+                Bsr::from_dense(&HostTensor::from_slice(extents, &dense).unwrap(), block).unwrap();
             assert_eq!(block[0] % bsr_rows(bench.caps(), Side::Right), 0);
             let x = values(m * k, 4);
             let bias = values(n, 5);
             let row_ptr = words(&mut bench, 2, w.row_ptr());
             let col_idx = words(&mut bench, 3, w.col_idx());
             let vb = bench.floats(4, Store::F32, &[n], &bias);
-            let dot = |i: usize, j: usize| (0..k).map(|c| f64::from(x[i * k + c]) * f64::from(dense[j * k + c])).sum::<f64>();
+            let dot = |i: usize, j: usize| {
+                (0..k)
+                    .map(|c| f64::from(x[i * k + c]) * f64::from(dense[j * k + c]))
+                    .sum::<f64>()
+            };
 
-            let values = upload(&mut bench, 1, &bsr_values(&w, Side::Right).unwrap(), Store::F32);
-            let view = BsrView { extents, block_size: block, values: &values, row_ptr: &row_ptr, col_idx: &col_idx };
+            let values = upload(
+                &mut bench,
+                1,
+                &bsr_values(&w, Side::Right).unwrap(),
+                Store::F32,
+            );
+            let view = BsrView {
+                extents,
+                block_size: block,
+                values: &values,
+                row_ptr: &row_ptr,
+                col_idx: &col_idx,
+            };
             let vx = bench.floats(0, Store::F32, &[m, k], &x);
             let vc = bench.result(5, Store::F32, &[m, n]);
-            bench.run(&bsr_matmul(bench.caps(), &vx, &view, &vc, Some(&Epilogue::bias(&vb))).unwrap());
-            let expected: Vec<_> = (0..m * n).map(|at| dot(at / n, at % n) + f64::from(bias[at % n])).collect();
-            close(&format!("right {m} {extents:?} {block:?}"), &bench.read(&vc), &expected, 1e-5);
+            bench.run(
+                &bsr_matmul(bench.caps(), &vx, &view, &vc, Some(&Epilogue::bias(&vb))).unwrap(),
+            );
+            let expected: Vec<_> = (0..m * n)
+                .map(|at| dot(at / n, at % n) + f64::from(bias[at % n]))
+                .collect();
+            close(
+                &format!("right {m} {extents:?} {block:?}"),
+                &bench.read(&vc),
+                &expected,
+                1e-5,
+            );
 
             let columns = m.next_multiple_of(4);
             let mut xt = vec![0.0; k * columns];
             for (at, &v) in x.iter().enumerate() {
                 xt[at % k * columns + at / k] = v;
             }
-            let values = upload(&mut bench, 1, &bsr_values(&w, Side::Left).unwrap(), Store::F32);
-            let view = BsrView { values: &values, ..view };
+            let values = upload(
+                &mut bench,
+                1,
+                &bsr_values(&w, Side::Left).unwrap(),
+                Store::F32,
+            );
+            let view = BsrView {
+                values: &values,
+                ..view
+            };
             let vx = bench.floats(0, Store::F32, &[k, columns], &xt);
             let vc = bench.result(5, Store::F32, &[n, columns]);
             bench.run(&bsr_left(bench.caps(), &view, &vx, &vc, None).unwrap());
-            let at = |at: usize| if at % columns < m { dot(at % columns, at / columns) } else { 0.0 };
+            let at = |at: usize| {
+                if at % columns < m {
+                    dot(at % columns, at / columns)
+                } else {
+                    0.0
+                }
+            };
             let expected: Vec<_> = (0..n * columns).map(at).collect();
-            close(&format!("left {m} {extents:?} {block:?}"), &bench.read(&vc), &expected, 1e-5);
+            close(
+                &format!("left {m} {extents:?} {block:?}"),
+                &bench.read(&vc),
+                &expected,
+                1e-5,
+            );
         }
     }
 }
