@@ -14,6 +14,7 @@ macro_rules! table {
 
 static FILES: &[(&str, &str)] = table! {
     "col_sums"
+    "copy"
     "depthwise"
     "fill"
     "gemm_reg"
@@ -69,6 +70,8 @@ static FILES: &[(&str, &str)] = table! {
     "part/cols_4"
     "part/conv_phase"
     "part/conv_window"
+    "part/copy_four"
+    "part/copy_same"
     "part/deconv_quad"
     "part/epilogue"
     "part/f_channels"
@@ -101,6 +104,8 @@ static FILES: &[(&str, &str)] = table! {
     "part/share_one"
     "part/share_tree"
     "part/sums8"
+    "part/transpose_any"
+    "part/transpose_wide"
     "part/value8_float"
     "part/value8_int"
     "part/walk"
@@ -109,6 +114,7 @@ static FILES: &[(&str, &str)] = table! {
     "reduce"
     "row_sums"
     "softmax"
+    "transpose"
 };
 
 /// The text of one file, or `None` where there is none of that name.
