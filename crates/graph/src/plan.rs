@@ -195,7 +195,7 @@ impl<'a> Binder<'a> {
 
     fn node(&mut self, index: u32, start: u32, uploads: &mut Vec<Transfer>) -> Result<Step> {
         let node = &self.graph.nodes()[index as usize];
-        let facts = self.check(index)?;
+        let (given, facts) = self.check(index)?;
         if matches!(self.schedule.places[index as usize], Some(Place::Alias)) {
             let value = node.inputs.first().copied().flatten();
             let value = value.ok_or_else(|| Error::Graph("an alias of nothing".into()))?;
@@ -240,10 +240,9 @@ impl<'a> Binder<'a> {
                 None
             });
         }
-        let constants = node
-            .inputs
-            .iter()
-            .map(|v| v.and_then(|v| self.graph.constant_of(v)).cloned())
+        // Values that were symbolic are plain now.
+        let constants = (given.iter())
+            .map(|fact| fact.as_ref()?.constant().cloned())
             .collect();
         let first_scratch = self.plan.slots.len();
         let mut cx = Lower {
@@ -268,8 +267,9 @@ impl<'a> Binder<'a> {
         })
     }
 
-    /// Plain facts of the node's outputs, inferred again from plain input sizes: what symbols left open is checked here.
-    fn check(&self, index: u32) -> Result<Vec<Fact>> {
+    /// Plain facts of the node's inputs, and of its outputs, inferred again from these: what symbols left open is checked
+    /// here.
+    fn check(&self, index: u32) -> Result<(Vec<Option<Fact>>, Vec<Fact>)> {
         let node = &self.graph.nodes()[index as usize];
         let mut facts = vec![];
         for v in &node.inputs {
@@ -294,7 +294,7 @@ impl<'a> Binder<'a> {
                 ));
             }
         }
-        Ok(inferred)
+        Ok((facts, inferred))
     }
 
     /// The place of a value that a device node reads.

@@ -1,9 +1,11 @@
 //! Concat: tensors one after another along an axis.
 
-use super::moving::{same_dtype, same_size};
+use super::moving::{place, same_dtype, same_size};
 use crate::fact::{Facts, Tensors, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{Region, Strides, copy};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX Concat-13.
@@ -78,6 +80,29 @@ impl Operator for Concat {
             at += next.shape()[axis];
         }
         Ok(vec![out])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &(0..cx.inputs.len()).collect::<Vec<_>>())
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let y = cx.output(0)?;
+        let axis = axis_index("Concat", self.axis, y.shape.len())?;
+        let to = Strides::of(&y.shape);
+        let mut at = 0;
+        for i in 0..cx.input_count() {
+            let x = cx.input(i)?;
+            let region = Region {
+                shape: x.shape.clone(),
+                from: Strides::of(&x.shape),
+                to: to.clone().at(at * to.by[axis] as usize),
+            };
+            let dispatches = copy(cx.caps(), &x, &y, &region)?;
+            cx.emit(dispatches);
+            at += x.shape[axis];
+        }
+        Ok(())
     }
 
     fn moves(&self, _: usize) -> bool {

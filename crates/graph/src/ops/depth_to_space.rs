@@ -1,10 +1,12 @@
 //! DepthToSpace and SpaceToDepth: blocks of pixels from channels, and back. Both are a transpose between two reshapes.
 
-use super::moving::{moved, transposed};
+use super::moving::{emit_copy, moved, place, transposed};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{Strides, View};
 use tilewright_tensor::{DType, HostTensor};
 
 /// The order of the parts of a channel index.
@@ -69,16 +71,24 @@ fn part(op: &str, n: &Dim, by: usize) -> Result<Dim> {
 
 /// A copy as a transpose: the input under `split` sizes, its axes in the order `perm`, the result under `shape`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shuffle {
-    pub(super) split: Vec<usize>,
-    pub(super) perm: Vec<usize>,
-    pub(super) shape: Vec<usize>,
+struct Shuffle {
+    split: Vec<usize>,
+    perm: Vec<usize>,
+    shape: Vec<usize>,
 }
 
 impl Shuffle {
     fn of(&self, data: &HostTensor) -> Result<Vec<HostTensor>> {
         let moved = transposed(&data.reshape(self.split.clone())?, &self.perm)?;
         Ok(vec![moved.reshape(self.shape.clone())?])
+    }
+
+    fn emit(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        let by = Strides::of(&self.split).by;
+        let by = self.perm.iter().map(|&axis| by[axis]).collect();
+        let shape = self.perm.iter().map(|&axis| self.split[axis]).collect();
+        emit_copy(cx, &x, Strides { offset: 0, by }, &View { shape, ..y })
     }
 }
 
@@ -97,7 +107,7 @@ impl DepthToSpace {
         }
     }
 
-    pub(super) fn shuffle(&self, shape: &[usize]) -> Result<Shuffle> {
+    fn shuffle(&self, shape: &[usize]) -> Result<Shuffle> {
         let &[n, c, h, w] = image("DepthToSpace", shape)?;
         let b = self.blocks.size;
         if c % (b * b) != 0 {
@@ -141,6 +151,15 @@ impl Operator for DepthToSpace {
         self.shuffle(x.shape())?.of(x)
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let shape = cx.input(0)?.shape;
+        self.shuffle(&shape)?.emit(cx)
+    }
+
     fn moves(&self, input: usize) -> bool {
         input == 0
     }
@@ -175,7 +194,7 @@ impl SpaceToDepth {
         }
     }
 
-    pub(super) fn shuffle(&self, shape: &[usize]) -> Result<Shuffle> {
+    fn shuffle(&self, shape: &[usize]) -> Result<Shuffle> {
         let &[n, c, h, w] = image("SpaceToDepth", shape)?;
         let b = self.blocks.size;
         if h % b != 0 || w % b != 0 {
@@ -217,6 +236,15 @@ impl Operator for SpaceToDepth {
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let x = inputs.req(0)?;
         self.shuffle(x.shape())?.of(x)
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let shape = cx.input(0)?.shape;
+        self.shuffle(&shape)?.emit(cx)
     }
 
     fn moves(&self, input: usize) -> bool {

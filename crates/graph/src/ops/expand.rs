@@ -1,10 +1,12 @@
 //! Expand and Tile: repeated elements.
 
-use super::moving::{moved, same_size};
+use super::moving::{emit_copy, moved, place, same_size};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values, broadcast};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{Region, Strides, copy};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX Expand-13: the input broadcast against the shape in input 1; an axis where the shape says 1 keeps its size.
@@ -37,6 +39,16 @@ impl Operator for Expand {
         let out = Shape::broadcast(&[data.shape(), &target])?;
         let strides = data.shape().broadcast_strides(&out)?;
         Ok(vec![data.select(&out, out.offsets([&strides]).flatten())?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        let by = Shape::new(x.shape.clone()).broadcast_strides(&Shape::new(y.shape.clone()))?;
+        emit_copy(cx, &x, Strides { offset: 0, by }, &y)
     }
 
     fn moves(&self, input: usize) -> bool {
@@ -116,6 +128,30 @@ impl Operator for Tile {
             offsets.push(data.shape().offset(&within));
         }
         Ok(vec![data.select(shape, offsets)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0])
+    }
+
+    /// Each axis becomes two, the repeats and the elements, of which the first has stride 0 in the input.
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        let (from, to) = (Strides::of(&x.shape), Strides::of(&y.shape));
+        let mut region = Region {
+            shape: vec![],
+            from: Strides::of(&[]),
+            to: Strides::of(&[]),
+        };
+        for (axis, &n) in x.shape.iter().enumerate() {
+            // An empty axis has no copies, however often it is repeated.
+            region.shape.extend([y.shape[axis] / n.max(1), n]);
+            region.from.by.extend([0, from.by[axis]]);
+            region.to.by.extend([to.by[axis] * n as isize, to.by[axis]]);
+        }
+        let dispatches = copy(cx.caps(), &x, &y, &region)?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn moves(&self, input: usize) -> bool {

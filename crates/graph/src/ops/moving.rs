@@ -2,7 +2,9 @@
 
 use crate::dim::Dim;
 use crate::fact::axis_index;
+use crate::lower::{Lower, Place, Placing};
 use crate::{Bindings, Error, Fact, Result};
+use tilewright_kernels::{Region, Strides, View, copy};
 use tilewright_tensor::HostTensor;
 
 /// A tensor of `shape` whose elements all come from `data`.
@@ -86,3 +88,28 @@ pub(super) fn transposed(data: &HostTensor, perm: &[usize]) -> Result<HostTensor
 
 /// No axis that the device sees is longer: so many 32-bit words are 4 GiB, more than a binding can hold.
 pub(super) const LONGEST: i64 = 1 << 30;
+
+/// The device, if it stores output 0 and these inputs; but sizes, which are known before a run, stay on the host.
+pub(super) fn place(cx: &Placing<'_>, inputs: &[usize]) -> Place {
+    if !cx.outputs.is_empty() && cx.outputs.iter().all(Fact::is_symbolic) {
+        return Place::host("arithmetic on sizes");
+    }
+    cx.by_storage_of(inputs)
+}
+
+/// Emits the copy of elements of `from`, walked by `strides`, to all of `to`.
+pub(super) fn emit_copy(
+    cx: &mut Lower<'_>,
+    from: &View,
+    strides: Strides,
+    to: &View,
+) -> Result<()> {
+    let region = Region {
+        shape: to.shape.clone(),
+        from: strides,
+        to: Strides::of(&to.shape),
+    };
+    let dispatches = copy(cx.caps(), from, to, &region)?;
+    cx.emit(dispatches);
+    Ok(())
+}

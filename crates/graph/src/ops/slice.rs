@@ -1,10 +1,12 @@
 //! Slice: every step-th element of ranges of axes.
 
-use super::moving::{axes_of, moved};
+use super::moving::{axes_of, emit_copy, moved, place};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::Strides;
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX Slice-13: inputs 1 to 4 are starts, ends, axes (optional) and steps (optional).
@@ -179,6 +181,24 @@ impl Operator for Slice {
         let shape = Shape::new(shape);
         let offsets = shape.offsets([&strides]).starting_at([first]);
         Ok(vec![data.select(&shape, offsets.flatten())?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        let ints = |i: usize| cx.opt_ints(i);
+        let (starts, ends) = (ints(1)?.unwrap_or_default(), ints(2)?.unwrap_or_default());
+        let (axes, steps) = (ints(3)?, ints(4)?);
+        let cuts = Slice::cuts(&x.shape, &starts, &ends, axes.as_deref(), steps.as_deref())?;
+        let mut strides = Strides::of(&x.shape);
+        for cut in cuts.iter().filter(|cut| cut.count > 0) {
+            strides.offset += cut.start * strides.by[cut.axis] as usize;
+            strides.by[cut.axis] *= cut.step as isize;
+        }
+        emit_copy(cx, &x, strides, &y)
     }
 
     fn moves(&self, input: usize) -> bool {

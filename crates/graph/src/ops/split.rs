@@ -1,10 +1,12 @@
 //! Split: ranges of an axis as tensors of their own.
 
-use super::moving::moved;
+use super::moving::{emit_copy, moved, place};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::Strides;
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX Split-18: input 1 holds the sizes of the parts; without it there are `num_outputs` equal ones, the last of which
@@ -93,6 +95,30 @@ impl Operator for Split {
             at += size;
         }
         Ok(out)
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let x = cx.input(0)?;
+        let axis = axis_index("Split", self.axis, x.shape.len())?;
+        let from = Strides::of(&x.shape);
+        let given = cx.opt_ints(1)?;
+        let given = given.map(|v| v.into_iter().map(Dim::from).collect());
+        let mut at = 0;
+        for (i, size) in super::moving::sizes(&self.sizes(&x.shape[axis].into(), given)?)?
+            .into_iter()
+            .enumerate()
+        {
+            if let Some(y) = cx.opt_output(i) {
+                let part = from.clone().at(at * from.by[axis] as usize);
+                emit_copy(cx, &x, part, &y)?;
+            }
+            at += size;
+        }
+        Ok(())
     }
 
     fn moves(&self, input: usize) -> bool {

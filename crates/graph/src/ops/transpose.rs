@@ -1,9 +1,11 @@
 //! Transpose: axes in another order.
 
-use super::moving::{axes_of, moved, transposed};
+use super::moving::{axes_of, emit_copy, moved, place, transposed};
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::Strides;
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX Transpose-25: axis `i` of the output is axis `perm[i]` of the input.
@@ -51,6 +53,21 @@ impl Operator for Transpose {
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let data = inputs.req(0)?;
         Ok(vec![transposed(data, &self.order(data.rank())?)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        let by = Strides::of(&x.shape).by;
+        let order = self.order(x.shape.len())?;
+        let strides = Strides {
+            offset: 0,
+            by: order.iter().map(|&axis| by[axis]).collect(),
+        };
+        emit_copy(cx, &x, strides, &y)
     }
 
     fn moves(&self, input: usize) -> bool {
