@@ -12,8 +12,8 @@
 struct Walk {
     /// Its first element is at, the next by further; there are steps of them. On the axis: number first, then skip further.
     at: u32, by: u32, steps: u32, first: u32, skip: u32,
-    /// Its output.
-    out: u32,
+    /// Its place in outer and inner, and its output.
+    row: u32, column: u32, out: u32,
 }
 
 fn walk(group: vec3<u32>, groups: vec3<u32>, thread: u32) -> Walk {
@@ -23,15 +23,17 @@ fn walk(group: vec3<u32>, groups: vec3<u32>, thread: u32) -> Walk {
     let row = select(flat / p.inner, w.out, ROWS);
     let begin = row % p.splits * p.chunk;
     let to = min(begin + p.chunk, p.n);
+    w.row = row / p.splits;
+    w.column = flat % p.inner;
     w.first = begin;
-    w.at = (row / p.splits * p.n + begin) * p.inner + flat % p.inner;
+    w.at = (w.row * p.n + begin) * p.inner + w.column;
     w.by = p.inner;
     w.skip = 1u;
     w.steps = to - begin;
     if ROWS {
         let lane = thread % LANES;
         w.first = begin + lane;
-        w.at = row / p.splits * p.n + w.first;
+        w.at = w.row * p.n + w.first;
         w.by = LANES;
         w.skip = LANES;
         w.steps = (max(to, w.first) - w.first + LANES - 1u) / LANES;

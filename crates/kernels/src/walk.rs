@@ -74,12 +74,21 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// The walk along n as a whole. No extent may be 0.
+    /// The walk along n as a whole. No extent may be 0. An axis of 1 may be walked as one with its neighbours: outputs
+    /// stay in place, but a thread's row and column mean nothing.
     pub(crate) fn new(caps: &Caps, form: Form) -> Self {
-        let form = form.flat();
+        Self::exact(caps, form.flat(), true)
+    }
+
+    /// The walk along n as a whole, row by row; four elements at once only with `quads`. No extent may be 0.
+    pub(crate) fn exact(caps: &Caps, form: Form, quads: bool) -> Self {
         let rows = form.inner == 1;
-        let quads = if rows { form.n } else { form.inner };
-        let width = if quads.is_multiple_of(4) { 4 } else { 1 };
+        let loaded = if rows { form.n } else { form.inner };
+        let width = if quads && loaded.is_multiple_of(4) {
+            4
+        } else {
+            1
+        };
         let software = caps.kind == AdapterKind::Software;
         // Registers and barriers cost a software adapter more than they bring: a thread takes a row.
         let lanes = match form.n / width {
@@ -146,6 +155,21 @@ impl Walk {
             n: self.splits,
             ..self.form
         }
+    }
+
+    /// Whether inner is 1.
+    pub(crate) fn rows(&self) -> bool {
+        self.rows
+    }
+
+    /// Elements loaded at once.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Threads that share a row.
+    pub(crate) fn lanes(&self) -> u32 {
+        self.lanes
     }
 
     /// `shader` with the parts and constants of the walk.

@@ -1,9 +1,11 @@
 //! BatchNormalization: each channel shifted and scaled by its statistics.
 
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::ops::groups::{Groups, floats, need_float, need_vector};
 use crate::{Attrs, Dim, Fact, Result, samples};
+use tilewright_kernels::{self as kernels, Form, Norm, Running, Stats, Store};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX BatchNormalization-15: inputs x `[N, C, ..]`, scale, bias, mean and variance `[C]`. In training the statistics
@@ -22,6 +24,75 @@ impl BatchNormalization {
     fn channels(&self, x: &Fact) -> Dim {
         // A tensor of rank 1 has one channel.
         x.shape.get(1).cloned().unwrap_or(1i64.into())
+    }
+}
+
+impl BatchNormalization {
+    /// The rows mean, scale / deviation and bias, made once from constant inputs; none where one is not constant.
+    fn table(&self, cx: &mut Lower<'_>) -> Result<Option<kernels::View>> {
+        let constants = [1, 2, 3, 4].map(|i| cx.constant(i).cloned());
+        let [Some(scale), Some(bias), Some(mean), Some(variance)] = constants else {
+            return Ok(None);
+        };
+        let [b, m, v] = [&bias, &mean, &variance].map(HostTensor::storage_id);
+        let key = format!("channel table {} {b} {m} {v}", self.epsilon.to_bits());
+        let epsilon = f64::from(self.epsilon);
+        let table = cx.derived(1, key, |scale| {
+            let deviation = |v: f64| (v + epsilon).sqrt();
+            let factors = scale.to_f64().into_iter().zip(variance.to_f64());
+            let factors = factors.map(|(s, v)| s / deviation(v)).collect();
+            let rows = [mean.to_f64(), factors, bias.to_f64()].concat();
+            Ok(HostTensor::from_f64(DType::F32, [3, scale.len()], rows)?)
+        })?;
+        debug_assert_eq!(table.elements(), 3 * scale.len());
+        Ok(Some(table))
+    }
+
+    fn lower_training(&self, cx: &mut Lower<'_>, form: Form) -> Result<()> {
+        let vectors = (1..5).map(|i| cx.input(i)).collect::<Result<Vec<_>>>()?;
+        // A running statistic that nobody reads still has a place to go to.
+        let mut new = |i: usize| match cx.opt_output(i) {
+            Some(view) => view,
+            None => cx.scratch(Store::F32, [form.n]),
+        };
+        let new = [new(1), new(2)];
+        let running = Running {
+            old: [&vectors[2], &vectors[3]],
+            new: [&new[0], &new[1]],
+            momentum: self.momentum,
+        };
+        let scratch = cx.scratch(Store::F32, [kernels::channel_scratch(form) as usize / 4]);
+        let stats = Stats::Computed(&scratch);
+        self.emit(cx, form, stats, [&vectors[0], &vectors[1]], Some(running))
+    }
+
+    fn emit(
+        &self,
+        cx: &mut Lower<'_>,
+        form: Form,
+        stats: Stats<'_>,
+        affine: [&kernels::View; 2],
+        running: Option<Running<'_>>,
+    ) -> Result<()> {
+        let (x, by) = (cx.input(0)?, Norm::Variance(self.epsilon));
+        let y = match cx.opt_output(0) {
+            Some(view) => view,
+            None => cx.scratch(Store::F32, x.shape.clone()),
+        };
+        let table = cx.scratch(Store::F32, [3, form.n]);
+        let affine = Some(affine);
+        cx.emit(kernels::channel_norm(
+            cx.caps(),
+            &x,
+            form,
+            &y,
+            by,
+            stats,
+            affine,
+            running,
+            &table,
+        )?);
+        Ok(())
     }
 }
 
@@ -104,6 +175,32 @@ impl Operator for BatchNormalization {
             }
         }
         Ok(out)
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        cx.floats_only()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let x = cx.input(0)?;
+        if x.elements() == 0 {
+            return Ok(());
+        }
+        let form = match x.shape.len() {
+            1 => Form::along(&[x.shape[0], 1], 1),
+            _ => Form::along(&x.shape, 1),
+        };
+        if self.training {
+            return self.lower_training(cx, form);
+        }
+        if let Some(table) = self.table(cx)? {
+            let y = cx.output(0)?;
+            cx.emit([kernels::by_channel(cx.caps(), &x, form, &y, &table)?]);
+            return Ok(());
+        }
+        let vectors = (1..5).map(|i| cx.input(i)).collect::<Result<Vec<_>>>()?;
+        let stats = Stats::Given(&vectors[2], &vectors[3]);
+        self.emit(cx, form, stats, [&vectors[0], &vectors[1]], None)
     }
 
     fn cases() -> Vec<Case> {

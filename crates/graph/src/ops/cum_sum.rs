@@ -1,9 +1,11 @@
 //! CumSum, CumProd: running sums and products along an axis.
 
 use crate::fact::{Facts, Tensors, Values, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::ops::groups::{Groups, from_integers, integers};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels as kernels;
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX CumSum-14 and CumProd-26: input 1 holds the axis.
@@ -110,6 +112,41 @@ impl Operator for CumSum {
         }
         let y = by_group(&groups, &integers(x)?, |g| self.integers(g));
         Ok(vec![from_integers(dtype, shape, y)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        if cx
+            .inputs
+            .opt(1)
+            .is_none_or(|axis| axis.constant().is_none())
+        {
+            return Place::host("the axis is not constant");
+        }
+        let (x, y) = (cx.inputs.opt(0), cx.outputs.first());
+        let fits = y.and_then(Fact::range).is_some_and(|(low, high)| {
+            !self.product && i32::try_from(low).is_ok() && i32::try_from(high).is_ok()
+        });
+        match x.map(|x| x.dtype) {
+            // These wrap as on the device.
+            Some(DType::I32 | DType::U32) => cx.by_storage_of(&[0]),
+            Some(dtype) if !dtype.is_float() && !fits => {
+                Place::host(format!("{dtype} may pass 32 bits"))
+            }
+            _ => cx.by_storage_of(&[0]),
+        }
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        if x.elements() == 0 {
+            return Ok(());
+        }
+        let axis = single(self.name(), &cx.opt_ints(1)?.unwrap_or_default())?;
+        let axis = axis_index(self.name(), axis, x.shape.len())?;
+        let (product, exclusive, reverse) = (self.product, self.exclusive, self.reverse);
+        let scan = kernels::scan(cx.caps(), &x, axis, &y, product, exclusive, reverse)?;
+        cx.emit(scan);
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {

@@ -2,10 +2,12 @@
 
 use crate::attrs::{dtype_code, dtype_from_code};
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::ops::batch_normalization::moments;
 use crate::ops::groups::{floats, need_float, need_vector};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{self as kernels, Adjust, Form, Norm};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX InstanceNormalization-22: inputs x `[N, C, ..]`, scale and bias `[C]`.
@@ -62,6 +64,30 @@ fn normalised(inputs: Tensors<'_>, groups: usize, epsilon: f32) -> Result<Vec<Ho
     )?])
 }
 
+/// Emits the normalisation of rows of `per_row` channels each.
+fn emit(cx: &mut Lower<'_>, per_row: usize, epsilon: f32) -> Result<()> {
+    let (x, y) = (cx.input(0)?, cx.output(0)?);
+    if x.elements() == 0 {
+        return Ok(());
+    }
+    let (scale, bias) = (cx.input(1)?, cx.input(2)?);
+    let each: usize = x.shape[2..].iter().product();
+    let n = per_row * each;
+    let form = Form {
+        outer: x.elements() / n,
+        n,
+        inner: 1,
+    };
+    let adjust = Adjust::Channel {
+        scale: &scale,
+        bias: &bias,
+        each,
+    };
+    let by = Norm::Variance(epsilon);
+    cx.emit(kernels::norm(cx.caps(), &x, form, &y, by, adjust, None)?);
+    Ok(())
+}
+
 fn inputs(shape: &[usize], dtype: DType) -> Vec<HostTensor> {
     let c = shape[1];
     let x = samples::between(shape, 1, 1.0, 4.0);
@@ -96,6 +122,14 @@ impl Operator for InstanceNormalization {
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         normalised(inputs, inputs.req(0)?.shape()[1], self.epsilon)
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        cx.floats_only()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        emit(cx, 1, self.epsilon)
     }
 
     fn cases() -> Vec<Case> {
@@ -151,6 +185,15 @@ impl Operator for GroupNormalization {
             inputs.error(format!("{} groups do not divide {channels}", self.groups))
         })?;
         normalised(inputs, groups, self.epsilon)
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        cx.floats_only()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let channels = cx.input(0)?.shape[1];
+        emit(cx, channels / (self.groups.max(1) as usize), self.epsilon)
     }
 
     fn cases() -> Vec<Case> {

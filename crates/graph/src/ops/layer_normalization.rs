@@ -2,10 +2,12 @@
 
 use crate::attrs::{dtype_code, dtype_from_code};
 use crate::fact::{Facts, Tensors, axis_index, broadcast};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::ops::batch_normalization::moments;
 use crate::ops::groups::{floats, need_float};
 use crate::{Attrs, Dim, Error, Fact, Result, samples};
+use tilewright_kernels::{self as kernels, Adjust, Form, Norm, Store, View};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX LayerNormalization-17 (outputs y, mean, inverse deviation) and RMSNormalization-23 (output y): inputs x, scale
@@ -37,6 +39,14 @@ impl LayerNormalization {
         }
         Ok(())
     }
+}
+
+/// Whether a scale or bias has one element for each of x's axes `axis..`, and is the same for all others.
+fn covers(x: &Fact, axis: usize, scale: &Fact) -> bool {
+    let (lead, own) = scale
+        .shape
+        .split_at(scale.rank().saturating_sub(x.rank() - axis));
+    own == &x.shape[axis..] && lead.iter().all(|n| n.known() == Some(1))
 }
 
 /// The elements of input `i`, broadcast to `shape`; `default` where it is left out.
@@ -134,6 +144,56 @@ impl Operator for LayerNormalization {
             HostTensor::from_f64(self.stash_type, stash.clone(), means)?,
             HostTensor::from_f64(self.stash_type, stash, inverses)?,
         ])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        let Some(x) = cx.inputs.opt(0) else {
+            return cx.by_storage();
+        };
+        let Ok(axis) = axis_index(self.name(), self.axis, x.rank()) else {
+            return cx.by_storage();
+        };
+        let mut vectors = (1..3).filter_map(|i| cx.inputs.opt(i));
+        if vectors.any(|v| !covers(x, axis, v)) {
+            return Place::host("scale or bias do not have the shape of the normalised axes");
+        }
+        cx.floats_only()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, scale) = (cx.input(0)?, cx.input(1)?);
+        if x.elements() == 0 {
+            return match cx.opt_output(1).or(cx.opt_output(2)) {
+                Some(view) if view.elements() > 0 => Err(cx.error("statistics of empty rows")),
+                _ => Ok(()),
+            };
+        }
+        let axis = axis_index(self.name(), self.axis, x.shape.len())?;
+        let form = Form::around(&x.shape, axis, x.shape.len());
+        let bias = cx.opt_input(2).filter(|_| !self.rms);
+        let adjust = Adjust::Element(&scale, bias.as_ref());
+        let by = if self.rms {
+            Norm::MeanSquare(self.epsilon)
+        } else {
+            Norm::Variance(self.epsilon)
+        };
+        let [y, mean, inverse] = [0, 1, 2].map(|i| cx.opt_output(i));
+        // What nobody reads still has a place to go to where the others are read.
+        let mut place = |view: Option<View>, shape: Vec<usize>| match view {
+            Some(view) => view,
+            None => cx.scratch(Store::F32, shape),
+        };
+        let kept = mean.is_some() || inverse.is_some();
+        let y = place(y, x.shape.clone());
+        let stats = kept.then(|| {
+            [
+                place(mean, vec![form.outer]),
+                place(inverse, vec![form.outer]),
+            ]
+        });
+        let stats = stats.as_ref().map(|[mean, inverse]| [mean, inverse]);
+        cx.emit(kernels::norm(cx.caps(), &x, form, &y, by, adjust, stats)?);
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {

@@ -1,10 +1,12 @@
 //! LpNormalization and MeanVarianceNormalization: normalisation along any axes, without scale and bias.
 
 use crate::fact::{Facts, Tensors, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::ops::batch_normalization::moments;
 use crate::ops::groups::{Groups, axis_indices, floats, need_float};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{self as kernels, Adjust, Form, Norm, Stats, Store};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX LpNormalization-22: x / |x|_p along an axis; 0 where the norm is 0.
@@ -22,6 +24,9 @@ pub struct MeanVarianceNormalization {
     /// The axes over which mean and deviation are taken; negative ones count from the end.
     pub axes: Vec<i64>,
 }
+
+/// What the function body of MeanVarianceNormalization adds to the deviation.
+const EPSILON: f32 = 1e-9;
 
 /// `f` of every group of `input`'s elements along `axes`, put where the group's elements are.
 fn by_group(
@@ -49,6 +54,27 @@ fn same(inputs: Facts<'_>) -> Result<Vec<Fact>> {
     let x = inputs.req(0)?;
     need_float(inputs.op(), x.dtype)?;
     Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+}
+
+/// How axes lie in a tensor of `rank` axes: those worked along are `first..end`, or all but those.
+enum Lie {
+    Within(usize, usize),
+    Around(usize, usize),
+}
+
+impl Lie {
+    /// None where the axes form more groups; `axes` are sorted.
+    fn of(axes: &[usize], rank: usize) -> Option<Lie> {
+        let run = |axes: &[usize]| {
+            let (first, last) = (*axes.first()?, *axes.last()?);
+            (last + 1 - first == axes.len()).then_some((first, last + 1))
+        };
+        let others: Vec<usize> = (0..rank).filter(|a| !axes.contains(a)).collect();
+        let within = run(axes).map(|(first, end)| Lie::Within(first, end));
+        within.or(run(&others)
+            .filter(|_| !axes.is_empty())
+            .map(|(first, end)| Lie::Around(first, end)))
+    }
 }
 
 impl Operator for LpNormalization {
@@ -91,6 +117,30 @@ impl Operator for LpNormalization {
                 *v = if norm == 0.0 { 0.0 } else { *v / norm };
             }
         })
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        cx.floats_only()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        if x.elements() == 0 {
+            return Ok(());
+        }
+        let axis = axis_index("LpNormalization", self.axis, x.shape.len())?;
+        let by = if self.p == 1 { Norm::L1 } else { Norm::L2 };
+        let form = Form::along(&x.shape, axis);
+        cx.emit(kernels::norm(
+            cx.caps(),
+            &x,
+            form,
+            &y,
+            by,
+            Adjust::None,
+            None,
+        )?);
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {
@@ -140,10 +190,61 @@ impl Operator for MeanVarianceNormalization {
         let axes = axis_indices(inputs.op(), &self.axes, inputs.req(0)?.rank())?;
         by_group(inputs, &axes, |x| {
             let (mean, var) = moments(x.iter().copied());
-            // The function body of the operator adds this to the deviation.
-            let deviation = var.sqrt() + 1e-9;
+            let deviation = var.sqrt() + f64::from(EPSILON);
             x.iter_mut().for_each(|v| *v = (*v - mean) / deviation);
         })
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        let rank = cx.inputs.opt(0).map_or(0, Fact::rank);
+        match axis_indices("MeanVarianceNormalization", &self.axes, rank) {
+            Ok(axes) if Lie::of(&axes, rank).is_some() => cx.floats_only(),
+            _ => Place::host("axes in more than two groups"),
+        }
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        if x.elements() == 0 {
+            return Ok(());
+        }
+        let rank = x.shape.len();
+        let axes = axis_indices("MeanVarianceNormalization", &self.axes, rank)?;
+        let by = Norm::Deviation(EPSILON);
+        match Lie::of(&axes, rank) {
+            Some(Lie::Within(first, end)) => {
+                let form = Form::around(&x.shape, first, end);
+                cx.emit(kernels::norm(
+                    cx.caps(),
+                    &x,
+                    form,
+                    &y,
+                    by,
+                    Adjust::None,
+                    None,
+                )?);
+            }
+            Some(Lie::Around(first, end)) => {
+                let form = Form::around(&x.shape, first, end);
+                let bytes = kernels::channel_scratch(form) as usize;
+                let scratch = cx.scratch(Store::F32, [bytes / 4]);
+                let table = cx.scratch(Store::F32, [3, form.n]);
+                let stats = Stats::Computed(&scratch);
+                cx.emit(kernels::channel_norm(
+                    cx.caps(),
+                    &x,
+                    form,
+                    &y,
+                    by,
+                    stats,
+                    None,
+                    None,
+                    &table,
+                )?);
+            }
+            None => return Err(cx.error("axes in more than two groups")),
+        }
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {

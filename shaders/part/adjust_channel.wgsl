@@ -1,0 +1,11 @@
+//! Normalised elements times a scale of their channel, plus a bias. A row holds per_row channels of `each` loads; `rows`
+//! rows hold them all.
+@group(0) @binding(SCALE) var<storage, read> scale: array<f32>;
+@group(0) @binding(BIAS) var<storage, read> bias: array<f32>;
+//#param rows: u32
+//#param per_row: u32
+//#param each: u32
+fn adjust(v: V, w: Walk, k: u32) -> L {
+    let c = w.row % p.rows * p.per_row + k / p.each;
+    return v * scale[c] + bias[c];
+}
