@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use tilewright_device::Caps;
 
 mod control;
+mod layout;
 
 pub use control::inline_constant_if;
+pub use layout::layout;
 
 /// A node under reconstruction: where it was, and its inputs in the new graph.
 #[derive(Debug)]
@@ -127,6 +129,9 @@ pub fn specialise(graph: &Graph, known: &HashMap<Value, Known>) -> Result<Graph>
 }
 
 /// The passes before a graph runs on a device, in order.
-pub fn device(graph: &Graph, _caps: &Caps) -> Result<Graph> {
-    inline_constant_if(graph)
+pub fn device(graph: &Graph, caps: &Caps) -> Result<Graph> {
+    let graph = inline_constant_if(graph)?;
+    let graph = layout(&graph, caps)?;
+    // The transposes that nobody needs any more.
+    rewrite(&graph, |_, _| Ok(None))
 }

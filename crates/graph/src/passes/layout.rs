@@ -1,0 +1,277 @@
+//! Channels last: convolutions that run on the device take and give tensors with their channels innermost.
+//!
+//! A converted node is followed by a transpose back, and what it gave is remembered as the *twin* of that transpose. An
+//! operator that works the same in either order takes the twins of its inputs and gets a twin itself; so transposes
+//! stay only where a tensor is needed channels first. The others are dead and vanish with the next pass.
+
+mod followers;
+
+use super::{Visit, rewrite};
+use crate::fact::Inputs;
+use crate::lower::{Place, Placing};
+use crate::ops::{Layout, Reshape, Transpose};
+use crate::{Dim, Fact, Graph, Op, Result, Value};
+use std::collections::HashMap;
+use tilewright_device::Caps;
+
+/// Converts what can be converted. Converting again changes nothing.
+pub fn layout(graph: &Graph, caps: &Caps) -> Result<Graph> {
+    let mut pass = Pass {
+        caps,
+        twins: HashMap::new(),
+    };
+    rewrite(graph, |visit, new| pass.visit(visit, new))
+}
+
+struct Pass<'a> {
+    caps: &'a Caps,
+    /// Channels-first values of the new graph and the same tensors channels last.
+    twins: HashMap<Value, Value>,
+}
+
+impl Pass<'_> {
+    fn visit(&mut self, visit: &Visit<'_>, new: &mut Graph) -> Result<Option<Vec<Value>>> {
+        let Some(Some(x)) = visit.inputs.first().copied() else {
+            return Ok(None);
+        };
+        match converted(&visit.node.op) {
+            Some(op) if self.is_anchor(visit, &op) => {
+                let Some(last) = self.last(new, x)? else {
+                    return Ok(None);
+                };
+                self.add(visit, new, op, last, &visit.inputs[1..])
+            }
+            // A pool is not worth two transposes, but follows where the work has been done.
+            Some(op) if is_pool(&op) && self.twins.contains_key(&x) => {
+                let last = self.twins[&x];
+                self.add(visit, new, op, last, &visit.inputs[1..])
+            }
+            _ => self.follow(visit, new, x),
+        }
+    }
+
+    /// True for a convolution that runs on the device in its new layout.
+    fn is_anchor(&self, visit: &Visit<'_>, op: &Op) -> bool {
+        let facts: Vec<Option<&Fact>> = (visit.node.inputs.iter())
+            .map(|v| v.and_then(|v| visit.old.fact(v)))
+            .collect();
+        let outputs: Vec<Fact> = visit.node.outputs.iter().flatten().cloned().collect();
+        let known = outputs.len() == visit.node.outputs.len() && !is_pool(op);
+        let placing = Placing {
+            inputs: Inputs::new(op.static_name(), &facts),
+            outputs: &outputs,
+            caps: self.caps,
+        };
+        // Types, ranks and constants decide; they are the same in both layouts.
+        known && op.place(&placing) == Place::Device
+    }
+
+    /// Adds a node that reads `x` channels last, and the transposes back of all its outputs.
+    fn add(
+        &mut self,
+        visit: &Visit<'_>,
+        new: &mut Graph,
+        op: Op,
+        x: Value,
+        rest: &[Option<Value>],
+    ) -> Result<Option<Vec<Value>>> {
+        let inputs = [&[Some(x)], rest].concat();
+        self.add_all(visit, new, op, &inputs)
+    }
+
+    fn add_all(
+        &mut self,
+        visit: &Visit<'_>,
+        new: &mut Graph,
+        op: Op,
+        inputs: &[Option<Value>],
+    ) -> Result<Option<Vec<Value>>> {
+        let count = visit.node.outputs.len();
+        let outputs = new.add_node(op, inputs, &visit.node.name, count)?;
+        let mut back = vec![];
+        for last in outputs {
+            back.push(self.first(new, last)?);
+        }
+        Ok(Some(back))
+    }
+
+    /// The channels-first form of a tensor; the pair is remembered.
+    fn first(&mut self, new: &mut Graph, last: Value) -> Result<Value> {
+        let rank = new.need_fact(last)?.rank();
+        let axes: Vec<usize> = (0..rank).collect();
+        let first = turned(new, last, &Layout::ChannelsLast.to_first(&axes))?;
+        self.twins.insert(first, last);
+        Ok(first)
+    }
+
+    /// The channels-last form of a tensor: its twin, or a transpose of it. None if its rank is unknown or too small.
+    fn last(&mut self, new: &mut Graph, first: Value) -> Result<Option<Value>> {
+        if let Some(&last) = self.twins.get(&first) {
+            return Ok(Some(last));
+        }
+        let Some(rank) = new.fact(first).map(Fact::rank).filter(|&r| r > 2) else {
+            return Ok(None);
+        };
+        let axes: Vec<usize> = (0..rank).collect();
+        let last = turned(new, first, &Layout::ChannelsLast.from_first(&axes))?;
+        self.twins.insert(first, last);
+        Ok(Some(last))
+    }
+}
+
+/// The operator on channels-last tensors, if it has such a form and is not in it.
+fn converted(op: &Op) -> Option<Op> {
+    let mut op = op.clone();
+    let layout = match &mut op {
+        Op::Conv(op) => &mut op.layout,
+        Op::ConvInteger(op) => &mut op.conv.layout,
+        Op::ConvTranspose(op) => &mut op.layout,
+        Op::QLinearConv(op) => &mut op.conv.layout,
+        Op::AveragePool(op) => &mut op.layout,
+        Op::LpPool(op) => &mut op.layout,
+        Op::MaxPool(op) => &mut op.layout,
+        _ => return None,
+    };
+    let first = *layout == Layout::ChannelsFirst;
+    *layout = Layout::ChannelsLast;
+    first.then_some(op)
+}
+
+fn is_pool(op: &Op) -> bool {
+    matches!(op, Op::AveragePool(_) | Op::LpPool(_) | Op::MaxPool(_))
+}
+
+/// `value` with axis `order[i]` at `i`: by a reshape where only axes of size 1 change places.
+fn turned(new: &mut Graph, value: Value, order: &[usize]) -> Result<Value> {
+    let shape = new.need_fact(value)?.shape.clone();
+    let still = order.iter().filter(|&&a| shape[a].known() != Some(1));
+    let sizes: Vec<Dim> = order.iter().map(|&a| shape[a].clone()).collect();
+    if still.is_sorted()
+        && let Some(sizes) = plain(&sizes)
+    {
+        let sizes = new.ints(&sizes)?;
+        return new.add1(Reshape { allow_zero: false }, &[value, sizes]);
+    }
+    let perm = order.iter().map(|&a| a as i64).collect();
+    new.add1(Transpose { perm: Some(perm) }, &[value])
+}
+
+/// Sizes as a reshape takes them: an unknown first one is copied from the input, one more is inferred.
+fn plain(sizes: &[Dim]) -> Option<Vec<i64>> {
+    let (first, rest) = sizes.split_first()?;
+    let mut out = vec![first.known().unwrap_or(0)];
+    out.extend(rest.iter().map(|d| d.known().unwrap_or(-1)));
+    let inferred = out.iter().filter(|&&n| n == -1).count();
+    // A size that is 0 would be copied, and -1 cannot be told among none.
+    let zero = out[1..].contains(&0);
+    (inferred <= 1 && !zero).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Concat, Conv, GlobalPool, MaxPool, Pool, Resize, Unary, Window};
+    use crate::{Bindings, Symbol, samples};
+    use tilewright_tensor::{DType, HostTensor};
+
+    fn conv(graph: &mut Graph, x: Value, channels: [usize; 2], size: usize) -> Value {
+        let w = samples::uniform(&[channels[1], channels[0], size, size], 7);
+        let w = graph.constant(w);
+        let pad = (size / 2) as i64;
+        let op = Conv {
+            group: 1,
+            window: Window {
+                pads: vec![pad; 4],
+                ..Window::default()
+            },
+            ..Conv::default()
+        };
+        graph.add1(op, &[x, w]).unwrap()
+    }
+
+    fn count(graph: &Graph, name: &str) -> usize {
+        let live = graph.live();
+        let nodes = graph.nodes().iter().zip(live);
+        nodes
+            .filter(|(n, live)| *live && n.op.name() == name)
+            .count()
+    }
+
+    fn passed(graph: &Graph) -> Graph {
+        let once = layout(graph, &Caps::webgpu_default()).unwrap();
+        let twice = layout(&once, &Caps::webgpu_default()).unwrap();
+        for name in ["Conv", "Transpose", "Reshape"] {
+            assert_eq!(count(&once, name), count(&twice, name), "{once}\n{twice}");
+        }
+        let mut bindings = Bindings::default();
+        bindings.set(Symbol::new("n"), 2);
+        for (a, b) in graph.outputs().iter().zip(once.outputs()) {
+            let shape = |g: &Graph, v| g.need_fact(v).unwrap().bind(&bindings).unwrap();
+            assert_eq!(shape(graph, a.1), shape(&once, b.1));
+        }
+        once
+    }
+
+    fn image(graph: &mut Graph, channels: i64) -> Value {
+        let n = Dim::symbol("n");
+        let shape = vec![n, channels.into(), 8i64.into(), 8i64.into()];
+        let fact = Fact::new(DType::F32, shape);
+        graph.input("x", Some(fact)).unwrap()
+    }
+
+    #[test]
+    fn a_residual_network_is_transposed_at_its_ends_only() {
+        let mut graph = Graph::new();
+        let x = image(&mut graph, 3);
+        let a = conv(&mut graph, x, [3, 8], 3);
+        let scale = graph.constant(samples::uniform(&[8, 1, 1], 1));
+        let a = graph
+            .add1(crate::ops::Binary::new("Mul").unwrap(), &[a, scale])
+            .unwrap();
+        let a = graph.add1(Unary::new("Relu").unwrap(), &[a]).unwrap();
+        let pool = MaxPool {
+            window: Window::of(&[2, 2]),
+            ..MaxPool::default()
+        };
+        let a = graph.add1(pool, &[a]).unwrap();
+        let b = conv(&mut graph, a, [8, 8], 3);
+        let sum = graph
+            .add1(crate::ops::Binary::new("Add").unwrap(), &[a, b])
+            .unwrap();
+        let both = graph.add1(Concat { axis: 1 }, &[sum, a]).unwrap();
+        let scales = graph.constant(samples::of(&[4], &[1f32, 1., 2., 2.]));
+        let inputs = [Some(both), None, Some(scales)];
+        let big = graph
+            .add_node(Resize::default().into(), &inputs, "", 1)
+            .unwrap()[0];
+        graph.output("big", big);
+        let pooled = GlobalPool {
+            kind: Pool::Average,
+        };
+        let pooled = graph.add1(pooled, &[both]).unwrap();
+        let flat = graph
+            .add1(crate::ops::Flatten { axis: 1 }, &[pooled])
+            .unwrap();
+        graph.output("flat", flat);
+        let new = passed(&graph);
+        // One in, one out for `big`; the pooled tensor is reshaped.
+        assert_eq!(count(&new, "Transpose"), 2, "{new}");
+    }
+
+    #[test]
+    fn what_stays_on_the_host_stays_as_it_is() {
+        let mut graph = Graph::new();
+        let x = graph
+            .input("x", Some(Fact::sized(DType::F64, &[1, 2, 5, 5])))
+            .unwrap();
+        let w: HostTensor = samples::uniform(&[3, 2, 3, 3], 1).cast(DType::F64).unwrap();
+        let w = graph.constant(w);
+        let op = Conv {
+            group: 1,
+            ..Conv::default()
+        };
+        let y = graph.add1(op, &[x, w]).unwrap();
+        graph.output("y", y);
+        assert_eq!(count(&passed(&graph), "Transpose"), 0);
+    }
+}
