@@ -51,38 +51,41 @@ pub struct Region {
     pub to: Strides,
 }
 
-/// One axis of a walk.
+/// One axis of a walk through two tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Axis {
-    size: usize,
-    from: isize,
-    to: isize,
+pub(crate) struct Axis {
+    pub(crate) size: usize,
+    pub(crate) from: isize,
+    pub(crate) to: isize,
+}
+
+/// The axes of a walk, innermost first, without those of one element and with neighbours that walk on merged; at least one.
+pub(crate) fn axes(shape: &[usize], from: &[isize], to: &[isize]) -> Vec<Axis> {
+    let mut axes: Vec<Axis> = Vec::new();
+    let all = shape.iter().zip(from).zip(to).rev();
+    for ((&size, &from), &to) in all.filter(|axis| *axis.0.0 != 1) {
+        match axes.last_mut() {
+            Some(last)
+                if from == last.from * last.size as isize && to == last.to * last.size as isize =>
+            {
+                last.size *= size;
+            }
+            _ => axes.push(Axis { size, from, to }),
+        }
+    }
+    if axes.is_empty() {
+        axes.push(Axis {
+            size: 1,
+            from: 1,
+            to: 1,
+        });
+    }
+    axes
 }
 
 impl Region {
-    /// The axes of the walk, innermost first, without those of one element and with neighbours that walk on merged.
     fn axes(&self) -> Vec<Axis> {
-        let mut axes: Vec<Axis> = Vec::new();
-        let all = self.shape.iter().zip(&self.from.by).zip(&self.to.by).rev();
-        for ((&size, &from), &to) in all.filter(|axis| *axis.0.0 != 1) {
-            match axes.last_mut() {
-                Some(last)
-                    if from == last.from * last.size as isize
-                        && to == last.to * last.size as isize =>
-                {
-                    last.size *= size;
-                }
-                _ => axes.push(Axis { size, from, to }),
-            }
-        }
-        if axes.is_empty() {
-            axes.push(Axis {
-                size: 1,
-                from: 1,
-                to: 1,
-            });
-        }
-        axes
+        axes(&self.shape, &self.from.by, &self.to.by)
     }
 
     /// An error unless the walk stays within the tensors.

@@ -1,9 +1,11 @@
 //! Gather: slices of a tensor picked by index along one axis (an embedding table is the usual case).
 
-use super::moving::{element, moved};
+use super::moving::{element, moved, place};
 use crate::fact::{Facts, Tensors, Values, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels::gather;
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX Gather-13: `out[.., i.., ..] = data[.., indices[i..], ..]` along `axis`. Negative indices count from the end; those
@@ -49,6 +51,18 @@ impl Operator for Gather {
         });
         let shape = [before, indices.shape(), after].concat();
         Ok(vec![data.select(shape, offsets)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0, 1])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (data, indices, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
+        let axis = axis_index("Gather", self.axis, data.shape.len())?;
+        let dispatches = gather(cx.caps(), &data, &indices, axis, &y)?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn moves(&self, input: usize) -> bool {

@@ -1,9 +1,11 @@
 //! GatherElements: one element picked by index along an axis, for each index.
 
-use super::moving::{element, moved};
+use super::moving::{element, moved, place};
 use crate::fact::{Facts, Tensors, Values, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels::gather_elements;
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX GatherElements-13: `out[i, j, ..] = data[i, indices[i, j, ..], ..]` for axis 1, shaped like the indices. Negative
@@ -65,6 +67,18 @@ impl Operator for GatherElements {
         inputs.ints(1)?;
         let offsets = element_offsets("GatherElements", data.shape(), indices, self.axis)?;
         Ok(vec![data.select(indices.shape(), offsets)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0, 1])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (data, indices, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
+        let axis = axis_index("GatherElements", self.axis, data.shape.len())?;
+        let dispatches = gather_elements(cx.caps(), &data, &indices, axis, &y)?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn moves(&self, input: usize) -> bool {

@@ -1,9 +1,11 @@
 //! GatherND: slices of a tensor picked by tuples of indices.
 
-use super::moving::{element, moved, same_size};
+use super::moving::{element, moved, place, same_size};
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::gather_nd;
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX GatherND-13: the last axis of the indices holds tuples that name elements, or slices where a tuple is shorter than the
@@ -94,6 +96,18 @@ impl Operator for GatherND {
         let inner: usize = slice.iter().product();
         let offsets = (starts.into_iter()).flat_map(|s| s..s + inner);
         Ok(vec![data.select([tuples, slice].concat(), offsets)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0, 1])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (data, indices, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
+        let batch = self.batch(data.shape.len(), indices.shape.len())?;
+        let dispatches = gather_nd(cx.caps(), &data, &indices, batch, &y)?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn moves(&self, input: usize) -> bool {
