@@ -3,7 +3,7 @@
 //! Slots: channel_stats  channel_scale  keep_running
 //#use grid
 //#need THREADS OUTSIDE
-//#param channels: u32
+//#param count: u32
 //#param epsilon: f32
 /// Mean and variance.
 struct Stats { mean: f32, variance: f32 }
@@ -13,13 +13,13 @@ struct Stats { mean: f32, variance: f32 }
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) thread: u32) {
     let c = flat_group(group, count) * THREADS + thread;
-    if c >= p.channels { return; }
+    if c >= p.count { return; }
     let stats = channel_stats(c);
     keep_running(c, stats);
     var deviation = sqrt(stats.variance + p.epsilon);
     if OUTSIDE { deviation = sqrt(stats.variance) + p.epsilon; }
     let affine = channel_scale(c);
     table[c] = stats.mean;
-    table[p.channels + c] = affine.x / deviation;
-    table[2u * p.channels + c] = affine.y;
+    table[p.count + c] = affine.x / deviation;
+    table[2u * p.count + c] = affine.y;
 }

@@ -2,12 +2,12 @@
 @group(0) @binding(S) var<storage, read> s: array<f32>;
 //#param batches: u32
 fn channel_stats(c: u32) -> Stats {
-    let total = p.batches * p.channels;
+    let total = p.batches * p.count;
     var mean = 0.0;
-    for (var i = c; i < total; i += p.channels) { mean += s[i]; }
+    for (var i = c; i < total; i += p.count) { mean += s[i]; }
     mean /= f32(p.batches);
     var variance = 0.0;
-    for (var i = c; i < total; i += p.channels) {
+    for (var i = c; i < total; i += p.count) {
         let d = s[i] - mean;
         variance += s[total + i] + d * d;
     }

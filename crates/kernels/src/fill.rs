@@ -1,11 +1,9 @@
 //! Fill: every element the same.
 
-use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
+use tilewright_device::{Caps, Dispatch, Variant};
 
-use crate::error::index;
+use crate::flat::flat;
 use crate::{Result, Store, View};
-
-const THREADS: u32 = 64;
 
 /// Sets every element of `y` (f32, i32 or u32) to the one with these bits.
 ///
@@ -13,18 +11,12 @@ const THREADS: u32 = 64;
 /// [`Error::Storage`](crate::Error::Storage) for other storages, [`Error::TooLarge`](crate::Error::TooLarge).
 pub fn fill(caps: &Caps, y: &View, word: u32) -> Result<Vec<Dispatch>> {
     word_sized("fill", "y", y)?;
-    let count = index("fill", "the number of elements", y.elements())?;
-    if count == 0 {
+    if y.elements() == 0 {
         return Ok(vec![]);
     }
-    let dispatch = Dispatch::new(Variant::new("fill").set("THREADS", THREADS))
+    let dispatch = flat("fill", caps, Variant::new("fill"), y.elements())?
         .bind("Y", y.span)
-        .param("count", count)
         .param("word", word)
-        .groups(fold_groups(
-            count.div_ceil(THREADS).into(),
-            caps.limits.groups,
-        ))
         .work(y.span.bytes);
     Ok(vec![dispatch])
 }

@@ -1,8 +1,9 @@
 //! Normalisation of rows by their own statistics, and of channels by statistics that are given or computed.
 
-use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
+use tilewright_device::{Caps, Dispatch, Variant};
 
 use crate::error::index;
+use crate::flat::flat;
 use crate::reduce::typed;
 use crate::softmax::f32_only;
 use crate::walk::{Form, Walk};
@@ -219,17 +220,10 @@ pub fn channel_norm(
     if let Stats::Computed(scratch) = stats {
         dispatches.push(moments(caps, x, form, scratch)?);
     }
-    let variant = Variant::new("channels")
-        .set("THREADS", 64u32)
-        .set("OUTSIDE", outside);
-    let dispatch = Dispatch::new(variant)
+    let variant = Variant::new("channels").set("OUTSIDE", outside);
+    let dispatch = flat("channel_norm", caps, variant, form.n)?
         .bind("TABLE", table.span)
-        .param(
-            "channels",
-            index("channel_norm", "the number of channels", form.n)?,
-        )
         .param("epsilon", epsilon)
-        .groups(fold_groups(form.n.div_ceil(64) as u64, caps.limits.groups))
         .work(32 * form.n as u64);
     let dispatch = with_stats(dispatch, form, stats)?;
     let dispatch = with_affine(dispatch, form.n, affine)?;

@@ -1,9 +1,11 @@
 //! LRN: each element divided by a power of the squares in the channels around it.
 
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::ops::groups::{floats, need_float};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{self as kernels, Form};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX LRN-13: y = x / (bias + alpha / size * s)^beta, s being the sum of squares over `size` channels of
@@ -77,6 +79,22 @@ impl Operator for Lrn {
             input.shape().clone(),
             y,
         )?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        cx.floats_only()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        if x.elements() == 0 {
+            return Ok(());
+        }
+        let size = usize::try_from(self.size).map_err(|_| cx.error("the size is negative"))?;
+        let form = Form::along(&x.shape, 1);
+        let constants = [self.alpha, self.beta, self.bias];
+        cx.emit(kernels::lrn(cx.caps(), &x, form, &y, size, constants)?);
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {

@@ -1,10 +1,12 @@
 //! NegativeLogLikelihoodLoss and SoftmaxCrossEntropyLoss.
 
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::ops::groups::{Groups, floats, need_float, need_vector};
 use crate::ops::softmax::log_softmax;
 use crate::{Attrs, Dim, Error, Fact, Result, samples};
+use tilewright_kernels::{self as kernels, Form, Store, Total};
 use tilewright_tensor::{DType, HostTensor};
 
 /// How the losses of samples become one.
@@ -76,6 +78,26 @@ impl NllLoss {
             counts[s] = weights[class];
         }
         Ok((losses, counts))
+    }
+}
+
+impl NllLoss {
+    /// The loss of no samples: the sum is 0, the mean 0 / 0.
+    fn lower_empty(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let of_none = match self.reduction {
+            LossReduction::Mean => f32::NAN,
+            _ => 0.0,
+        };
+        match cx.opt_output(0).filter(|loss| loss.elements() > 0) {
+            Some(_) if self.reduction == LossReduction::None => {
+                Err(cx.error("there are no classes"))
+            }
+            Some(loss) => {
+                cx.emit(kernels::fill(cx.caps(), &loss, of_none.to_bits())?);
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -172,6 +194,51 @@ impl Operator for NllLoss {
             ]);
         }
         Ok(vec![loss])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        cx.floats_only()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (scores, labels) = (cx.input(0)?, cx.input(1)?);
+        if scores.elements() == 0 {
+            return self.lower_empty(cx);
+        }
+        let form = Form::along(&scores.shape, 1);
+        let logs = match cx.opt_output(1) {
+            _ if !self.softmax => scores.clone(),
+            Some(view) => view,
+            None => cx.scratch(Store::F32, scores.shape.clone()),
+        };
+        if self.softmax {
+            cx.emit(kernels::softmax(cx.caps(), &scores, 1, &logs, true)?);
+        }
+        let Some(loss) = cx.opt_output(0) else {
+            return Ok(());
+        };
+        let total = match self.reduction {
+            LossReduction::None => Total::Each,
+            LossReduction::Sum => Total::Sum,
+            LossReduction::Mean => Total::Mean,
+        };
+        // No label of the device, which has 32 bits, is a larger one.
+        let ignore = self.ignore_index.and_then(|i| i32::try_from(i).ok());
+        let bytes = kernels::nll_scratch(cx.caps(), form.outer * form.inner) as usize;
+        let scratch = (total != Total::Each).then(|| cx.scratch(Store::F32, [bytes / 4]));
+        let weights = cx.opt_input(2);
+        cx.emit(kernels::nll_loss(
+            cx.caps(),
+            &logs,
+            form,
+            &labels,
+            weights.as_ref(),
+            ignore,
+            total,
+            &loss,
+            scratch.as_ref(),
+        )?);
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {

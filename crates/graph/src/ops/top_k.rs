@@ -1,10 +1,12 @@
 //! TopK: the largest or smallest elements along an axis, and where they are.
 
 use crate::fact::{Facts, Tensors, Values, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::ops::groups::{Groups, integers};
 use crate::{Attrs, Error, Fact, Result, samples};
 use std::cmp::Ordering;
+use tilewright_kernels::{self as kernels, Store};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX TopK-24: input 1 holds k. Of equal elements the one with the lower index comes first; NaN is above all numbers.
@@ -118,6 +120,43 @@ impl Operator for TopK {
         Ok(vec![x.select(shape, offsets)?, indices])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        cx.by_storage_of(&[0])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let x = cx.input(0)?;
+        let axis = axis_index("TopK", self.axis, x.shape.len())?;
+        let [values, indices] = [0, 1].map(|i| cx.opt_output(i));
+        let Some(shape) = values
+            .as_ref()
+            .or(indices.as_ref())
+            .map(|v| v.shape.clone())
+        else {
+            return Ok(());
+        };
+        if shape.contains(&0) {
+            return Ok(());
+        }
+        let k = shape[axis];
+        // Both are found together; what nobody reads still has a place to go to.
+        let values = values.unwrap_or_else(|| cx.scratch(x.store, shape.clone()));
+        let indices = indices.unwrap_or_else(|| cx.scratch(Store::I32, shape));
+        let bytes = kernels::top_k_scratch(cx.caps(), &x.shape, axis, k);
+        let scratch = (bytes > 0).then(|| cx.scratch(Store::U32, [bytes as usize / 4]));
+        cx.emit(kernels::top_k(
+            cx.caps(),
+            &x,
+            axis,
+            k,
+            self.largest,
+            &values,
+            &indices,
+            scratch.as_ref(),
+        )?);
+        Ok(())
+    }
+
     fn cases() -> Vec<Case> {
         let mut out = vec![];
         for (axis, largest, sorted) in [
@@ -174,6 +213,27 @@ impl Operator for TopK {
             let inputs = vec![wide(n), samples::ints(&[37])];
             Case::new(&format!("{n} wide"), op.clone(), inputs).constant(&[1])
         }));
+        // So many that sorting pays.
+        for (dtype, axis, largest) in [
+            (DType::F32, 0, false),
+            (DType::F32, 1, true),
+            (DType::I64, 1, false),
+            (DType::U8, 0, true),
+        ] {
+            let op = TopK {
+                axis,
+                largest,
+                sorted: true,
+            };
+            let x = samples::integers(dtype, &[150, 3, 2], 6, 0, 40);
+            let x = if axis == 1 {
+                samples::integers(dtype, &[2, 190, 3], 7, 0, 40)
+            } else {
+                x
+            };
+            let title = format!("sorted {dtype} axis {axis} largest {largest}");
+            out.push(Case::new(&title, op, vec![x, samples::ints(&[100])]).constant(&[1]));
+        }
         let inputs = vec![wide(9), samples::ints(&[4])];
         out.push(Case::new("run-time k", op, inputs));
         out
