@@ -1,8 +1,15 @@
-//! Tilewright in a browser, compiled to wasm and called from JavaScript.
+//! Tilewright in a browser, compiled to wasm and called from JavaScript: `Adapter`, `Model`, `Session`. Tensors are plain
+//! objects, `{data: TypedArray, shape: number[], dtype?: string}`.
 //!
-//! [`mod@page`] is the native side: a page server and a headless Chromium, for the tests and for `./x web`.
+//! `page` is the native side: a page server and a headless Chromium, for the tests and for `./x web`.
 
 #[cfg(target_arch = "wasm32")]
-mod browser;
+mod adapter;
+#[cfg(target_arch = "wasm32")]
+mod glue;
+#[cfg(target_arch = "wasm32")]
+mod model;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod page;
+#[cfg(target_arch = "wasm32")]
+mod tensor;

@@ -1,6 +1,6 @@
 //! The wasm package in headless Chromium. `./x test web` makes what it needs: the package in `target/pages`, and Chromium.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
@@ -44,4 +44,22 @@ fn the_adapter_computes() {
         "{words:?}"
     );
     assert_eq!(words[1001], 0);
+}
+
+#[test]
+fn the_digits_are_classified() {
+    let report = open("digits.html");
+    println!("{report}");
+    let image = json!([{"name": "image", "dtype": "f32", "shape": ["batch", 1, 8, 8]}]);
+    assert_eq!(report["inputs"], image);
+    // Operators that have no kernel yet; everything else runs on the adapter.
+    let pending = ["Conv", "MaxPool", "Relu"];
+    for step in report["hostSteps"].as_array().unwrap() {
+        assert!(pending.contains(&step["op"].as_str().unwrap()), "{step}");
+    }
+    // What onnx's reference evaluator and onnxruntime reach; no decision is close.
+    assert_eq!(
+        (&report["right"], &report["of"]),
+        (&json!(1795), &json!(1797))
+    );
 }

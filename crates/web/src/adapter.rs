@@ -1,40 +1,29 @@
-//! What JavaScript can call.
+//! The browser's adapter.
 
-use js_sys::{Object, Reflect};
-use tilewright_device::{
+use crate::glue::{error, object};
+use js_sys::Object;
+use tilewright::device::{
     BufferUse, Dispatch, Gpu, GpuOptions, Recorder, Result, Slot, Span, SubmitOptions, Variant,
     fold_groups,
 };
 use wasm_bindgen::prelude::*;
 
-#[wasm_bindgen]
-extern "C" {
-    #[wasm_bindgen(js_namespace = console, js_name = error)]
-    fn console_error(message: &str);
-}
-
-/// Sends panics to the console, where a page's reader finds them; wasm alone says only "unreachable".
-#[wasm_bindgen(start)]
-pub fn start() {
-    std::panic::set_hook(Box::new(|info| console_error(&info.to_string())));
-}
-
 /// The browser's WebGPU adapter, opened with what it offers.
 #[wasm_bindgen]
-pub struct Adapter(Gpu);
+pub struct Adapter(pub(crate) Gpu);
 
 #[wasm_bindgen]
 impl Adapter {
     /// Asks the browser for its adapter and a device; rejects with a sentence where there is none.
-    pub async fn open() -> std::result::Result<Adapter, JsError> {
-        Ok(Self(Gpu::new(GpuOptions::new()).await?))
+    pub async fn open() -> std::result::Result<Adapter, JsValue> {
+        Ok(Self(Gpu::new(GpuOptions::new()).await.map_err(error)?))
     }
 
     /// What the adapter says of itself: `{key, f16, int8Dot, timestamps, bindingBytes, workgroupBytes, invocations}`.
     #[wasm_bindgen(getter)]
     pub fn info(&self) -> std::result::Result<Object, JsValue> {
-        let (caps, object) = (self.0.caps(), Object::new());
-        let fields: [(&str, JsValue); 7] = [
+        let caps = self.0.caps();
+        object([
             ("key", self.0.info().key.as_str().into()),
             ("f16", caps.f16.into()),
             ("int8Dot", caps.int8_dot.into()),
@@ -42,20 +31,15 @@ impl Adapter {
             ("bindingBytes", (caps.limits.binding_bytes as f64).into()),
             ("workgroupBytes", caps.limits.workgroup_bytes.into()),
             ("invocations", caps.limits.invocations.into()),
-        ];
-        for (name, value) in fields {
-            Reflect::set(&object, &name.into(), &value)?;
-        }
-        Ok(object)
+        ])
     }
 
     /// Has the adapter fill `count` words of a buffer of `count + 1` with `word`, and returns the buffer.
     ///
-    /// The shortest way through upload, shader, dispatch and read-back: a page can tell a working adapter from one that
-    /// only answers.
+    /// The shortest way through shader, dispatch and read-back: it tells a working adapter from one that only answers.
     #[wasm_bindgen(js_name = selfTest)]
-    pub async fn self_test(&self, count: u32, word: u32) -> std::result::Result<Vec<u32>, JsError> {
-        Ok(fill(&self.0, count, word).await?)
+    pub async fn self_test(&self, count: u32, word: u32) -> std::result::Result<Vec<u32>, JsValue> {
+        fill(&self.0, count, word).await.map_err(error)
     }
 }
 
