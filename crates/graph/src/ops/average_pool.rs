@@ -3,8 +3,10 @@
 use super::pool::{self, Pool};
 use super::window::{Layout, Window};
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result};
+use tilewright_kernels::PoolMode;
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX AveragePool-22: the sum of the elements under a window by their number.
@@ -57,6 +59,16 @@ impl Operator for AveragePool {
         );
         let y = HostTensor::from_f64(inputs.req(0)?.dtype(), &pool.shape[..], values)?;
         Ok(vec![self.layout.tensor_from_first(&y)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        pool::place(cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let count_padding = self.count_include_pad;
+        let mode = PoolMode::Mean { count_padding };
+        pool::lower(cx, &self.window, self.layout, mode, false)
     }
 
     fn cases() -> Vec<Case> {
@@ -129,6 +141,16 @@ impl Operator for LpPool {
         );
         let y = HostTensor::from_f64(inputs.req(0)?.dtype(), &pool.shape[..], values)?;
         Ok(vec![self.layout.tensor_from_first(&y)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        pool::place(cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let power = self.p as f32;
+        let mode = PoolMode::Norm { power };
+        pool::lower(cx, &self.window, self.layout, mode, false)
     }
 
     fn cases() -> Vec<Case> {

@@ -3,12 +3,14 @@
 use super::pool::{self, Pool};
 use super::window::{Layout, Window};
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels::PoolMode;
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX MaxPool-22. Output 1 holds the offset of each maximum in the input as if that lay channels first; of equal
-/// elements the first counts. NaN never wins over a number.
+/// elements the first counts. NaN never counts; a window without numbers has the type's lowest value.
 #[derive(Clone, Debug, Default)]
 pub struct MaxPool {
     /// Kernel, strides, dilations and padding.
@@ -53,22 +55,23 @@ impl Operator for MaxPool {
                 at
             }
         };
-        // A window on padding alone has the lowest value, and no place; it gets the first.
         let lowest = if dtype.is_float() {
             f64::NEG_INFINITY
         } else {
             dtype.range().0
         };
         let found = pool.fold(
-            || None,
-            |best: &mut Option<(f64, usize)>, x, at| {
-                if best.is_none_or(|(old, _)| x > old || (old.is_nan() && !x.is_nan())) {
-                    *best = Some((x, at));
+            || (lowest, None),
+            |best: &mut (f64, Option<usize>), x, at| {
+                if x > best.0 {
+                    *best = (x, Some(at));
                 }
+                // Where nothing is larger than the lowest value, the first place stands in.
+                best.1 = best.1.or(Some(at));
             },
-            |best, plane, _| {
-                let (value, at) = best.unwrap_or((lowest, 0));
-                (value, (plane * s0 * s1 * s2 + offset(at)) as i64)
+            |(value, at), plane, _| {
+                let at = offset(at.unwrap_or(0));
+                (value, (plane * s0 * s1 * s2 + at) as i64)
             },
         );
         let (values, indices) = found.into_iter().unzip();
@@ -78,6 +81,24 @@ impl Operator for MaxPool {
             self.layout.tensor_from_first(&values)?,
             self.layout.tensor_from_first(&indices)?,
         ])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        let byte = |f: &Fact| matches!(f.dtype, DType::I8 | DType::U8);
+        match cx.inputs.opt(0) {
+            Some(x) if byte(x) && x.rank() <= 5 => cx.by_storage(),
+            _ => pool::place(cx),
+        }
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        pool::lower(
+            cx,
+            &self.window,
+            self.layout,
+            PoolMode::Max,
+            self.column_major,
+        )
     }
 
     fn cases() -> Vec<Case> {

@@ -3,7 +3,9 @@
 use super::window::{Layout, Slide, Window, three};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::{Case, Result, samples};
+use tilewright_kernels::{self as kernels, PoolIndices, PoolMode, PoolShape};
 use tilewright_tensor::HostTensor;
 
 /// The output's shape: one element a window and channel.
@@ -80,6 +82,49 @@ impl Pool {
         }
         out
     }
+}
+
+/// Pooling of f32 on the device.
+pub(super) fn place(cx: &Placing<'_>) -> Place {
+    match cx.inputs.opt(0) {
+        Some(x) if x.rank() > 5 => Place::host("more than three spatial axes"),
+        _ => cx.floats_only(),
+    }
+}
+
+/// Emits the kernel.
+pub(super) fn lower(
+    cx: &mut Lower<'_>,
+    window: &Window,
+    layout: Layout,
+    mode: PoolMode,
+    columns: bool,
+) -> Result<()> {
+    let x = cx.input(0)?;
+    let indices = cx.opt_output(1);
+    // The indices may be all that is read.
+    let y = match cx.opt_output(0) {
+        Some(y) => y,
+        None => cx.scratch(x.store, cx.output(1)?.shape),
+    };
+    let first = layout.to_first(&x.shape);
+    let kernel: Vec<usize> = window.kernel.iter().map(|&k| k as usize).collect();
+    let slides = three("Pool", &window.slides("Pool", &first[2..], &kernel)?)?;
+    let shape = PoolShape {
+        images: first[0],
+        channels: first[1],
+        channels_last: layout == Layout::ChannelsLast,
+        input: slides.map(|s| s.input),
+        output: slides.map(|s| s.output),
+        kernel: slides.map(|s| s.kernel),
+        stride: slides.map(|s| s.stride),
+        dilation: slides.map(|s| s.dilation),
+        before: slides.map(|s| s.before),
+        after: slides.map(|s| s.after),
+    };
+    let indices = indices.as_ref().map(|view| PoolIndices { view, columns });
+    cx.emit(kernels::pool(cx.caps(), &shape, mode, &x, &y, indices)?);
+    Ok(())
 }
 
 /// Windows that show every attribute, with inputs that suit them.

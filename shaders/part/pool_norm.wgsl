@@ -1,0 +1,19 @@
+//! The p-norm: (sum |v|^p)^(1/p).
+//! Set: POWER (1, 2, or 0 for p.power)
+//#need POWER
+//#param power: f32
+fn pool(sum: ptr<function, Elem>, at: ptr<function, Index>, v: Elem, offset: u32) {
+    if POWER == 1u {
+        *sum += abs(v);
+    } else if POWER == 2u {
+        *sum += v * v;
+    } else {
+        *sum += pow(abs(v), Elem(p.power));
+    }
+}
+
+fn pooled(sum: Elem, count: u32) -> Elem {
+    if POWER == 1u { return sum; }
+    if POWER == 2u { return sqrt(sum); }
+    return pow(sum, Elem(1.0 / p.power));
+}
