@@ -6,6 +6,7 @@
 //! written once, for programs.
 
 mod binary;
+mod emit;
 mod eval;
 mod program;
 mod sizes;
@@ -16,6 +17,7 @@ pub(crate) use program::{Func, Num, Program};
 pub(crate) use sizes::facts;
 pub(crate) use unary::{UNARY, UNARY_NAMES};
 
+use crate::lower::{Lower, Place, Placing};
 use crate::{Attrs, Error, Result};
 use tilewright_tensor::DType;
 
@@ -294,6 +296,39 @@ pub(crate) fn row(name: &str) -> Result<&'static Row> {
     found
         .next()
         .ok_or_else(|| Error::UnknownOp { name: name.into() })
+}
+
+/// An operator that is a program of its inputs.
+pub(crate) trait Pointwise {
+    /// The program for inputs of these types (none where one is left out), and which of them it reads.
+    fn program(&self, types: &[Option<DType>]) -> Result<(Program, Vec<usize>)>;
+}
+
+/// The types of the first `count` inputs; an error if one is left out.
+pub(crate) fn operands(op: &str, types: &[Option<DType>], count: usize) -> Result<Vec<DType>> {
+    let need = |i: usize| {
+        let found = types.get(i).copied().flatten();
+        found.ok_or_else(|| Error::op(op, format!("input {i} is missing")))
+    };
+    (0..count).map(need).collect()
+}
+
+/// Where a pointwise operator runs.
+pub(crate) fn place(op: &impl Pointwise, cx: &Placing<'_>) -> Place {
+    let types: Vec<_> = (0..cx.inputs.len())
+        .map(|i| cx.inputs.opt(i).map(|f| f.dtype))
+        .collect();
+    match op.program(&types) {
+        Ok((program, operands)) => program.place(cx, &operands),
+        Err(e) => Place::host(e.to_string()),
+    }
+}
+
+/// Emits the one dispatch of a pointwise operator.
+pub(crate) fn lower(op: &impl Pointwise, cx: &mut Lower<'_>) -> Result<()> {
+    let types: Vec<_> = (0..cx.input_count()).map(|i| cx.input_dtype(i)).collect();
+    let (program, operands) = op.program(&types)?;
+    program.lower(cx, &operands)
 }
 
 /// The names of a table's rows, as a constant.

@@ -1,8 +1,9 @@
 //! Functions of two operands, each pair of elements on its own: the rows of [`crate::point`].
 
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
-use crate::point::{BINARY, BINARY_NAMES, Program, Row, facts, row};
+use crate::point::{self, BINARY, BINARY_NAMES, Pointwise, Program, Row, facts, row};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_tensor::{DType, HostTensor};
 
@@ -29,10 +30,6 @@ impl Binary {
         })
     }
 
-    fn program(&self, operands: [DType; 2]) -> Result<Program> {
-        Program::of(self.row, &self.params, &operands)
-    }
-
     /// Operators that broadcast one way or not at all.
     fn check_shape(&self, out: &[usize], x: &[usize], y: &[usize]) -> Result<()> {
         let narrow = match self.row.name {
@@ -45,6 +42,13 @@ impl Binary {
             return Err(Error::op(self.row.name, what));
         }
         Ok(())
+    }
+}
+
+impl Pointwise for Binary {
+    fn program(&self, types: &[Option<DType>]) -> Result<(Program, Vec<usize>)> {
+        let types = point::operands(self.row.name, types, 2)?;
+        Ok((Program::of(self.row, &self.params, &types)?, vec![0, 1]))
     }
 }
 
@@ -69,7 +73,11 @@ impl Operator for Binary {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
         let (x, y) = (inputs.req(0)?, inputs.req(1)?);
-        let out = facts(self.row.name, &self.program([x.dtype, y.dtype])?, &[x, y])?;
+        let out = facts(
+            self.row.name,
+            &self.program(&[Some(x.dtype), Some(y.dtype)])?.0,
+            &[x, y],
+        )?;
         if let (Some(o), Some(x), Some(y)) = (out.known_shape(), x.known_shape(), y.known_shape()) {
             self.check_shape(&o, &x, &y)?;
         }
@@ -78,9 +86,18 @@ impl Operator for Binary {
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let (x, y) = (inputs.req(0)?, inputs.req(1)?);
-        let out = self.program([x.dtype(), y.dtype()])?.reference(&[x, y])?;
+        let (program, _) = self.program(&[Some(x.dtype()), Some(y.dtype())])?;
+        let out = program.reference(&[x, y])?;
         self.check_shape(out.shape(), x.shape(), y.shape())?;
         Ok(vec![out])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        point::place(self, cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        point::lower(self, cx)
     }
 
     fn cases() -> Vec<Case> {

@@ -2,8 +2,9 @@
 
 use crate::attrs::dtype_code;
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
-use crate::point::{Func, Program, facts};
+use crate::point::{self, Func, Pointwise, Program, facts};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_tensor::{DType, HostTensor};
 
@@ -20,6 +21,15 @@ fn cast(from: DType, to: DType) -> Program {
 pub struct Cast {
     /// The type of the output.
     pub to: DType,
+}
+
+impl Pointwise for Cast {
+    fn program(&self, types: &[Option<DType>]) -> Result<(Program, Vec<usize>)> {
+        Ok((
+            cast(point::operands("Cast", types, 1)?[0], self.to),
+            vec![0],
+        ))
+    }
 }
 
 impl Operator for Cast {
@@ -41,6 +51,14 @@ impl Operator for Cast {
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         Ok(vec![inputs.req(0)?.cast(self.to)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        point::place(self, cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        point::lower(self, cx)
     }
 
     fn cases() -> Vec<Case> {
@@ -75,6 +93,13 @@ impl Operator for Cast {
 #[derive(Clone, Debug)]
 pub struct CastLike;
 
+impl Pointwise for CastLike {
+    fn program(&self, types: &[Option<DType>]) -> Result<(Program, Vec<usize>)> {
+        let types = point::operands("CastLike", types, 2)?;
+        Ok((cast(types[0], types[1]), vec![0]))
+    }
+}
+
 impl Operator for CastLike {
     const NAMES: &'static [&'static str] = &["CastLike"];
 
@@ -95,6 +120,14 @@ impl Operator for CastLike {
         Ok(vec![inputs.req(0)?.cast(inputs.req(1)?.dtype())?])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        point::place(self, cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        point::lower(self, cx)
+    }
+
     fn cases() -> Vec<Case> {
         let x = samples::between(&[3, 7], 3, -9.0, 9.0);
         vec![Case::new(
@@ -113,7 +146,7 @@ pub struct BitCast {
 }
 
 impl BitCast {
-    fn program(&self, from: DType) -> Result<Program> {
+    fn bits(&self, from: DType) -> Result<Program> {
         if from.bits() != self.to.bits() && from.bits() + self.to.bits() != 9 {
             let what = format!("{from} and {} differ in width", self.to);
             return Err(Error::op("BitCast", what));
@@ -123,6 +156,13 @@ impl BitCast {
             program.push(Func::Bits, &[0], self.to);
         }
         Ok(program)
+    }
+}
+
+impl Pointwise for BitCast {
+    fn program(&self, types: &[Option<DType>]) -> Result<(Program, Vec<usize>)> {
+        let types = point::operands("BitCast", types, 1)?;
+        Ok((self.bits(types[0])?, vec![0]))
     }
 }
 
@@ -140,12 +180,20 @@ impl Operator for BitCast {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
         let x = inputs.req(0)?;
-        Ok(vec![facts("BitCast", &self.program(x.dtype)?, &[x])?])
+        Ok(vec![facts("BitCast", &self.bits(x.dtype)?, &[x])?])
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let x = inputs.req(0)?;
-        Ok(vec![self.program(x.dtype())?.reference(&[x])?])
+        Ok(vec![self.bits(x.dtype())?.reference(&[x])?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        point::place(self, cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        point::lower(self, cx)
     }
 
     fn cases() -> Vec<Case> {

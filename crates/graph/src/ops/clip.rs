@@ -1,8 +1,9 @@
 //! Clip: values limited to an interval.
 
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
-use crate::point::{Program, facts, row};
+use crate::point::{self, Pointwise, Program, facts, row};
 use crate::{Attrs, Fact, Result, samples};
 use tilewright_tensor::{DType, HostTensor};
 
@@ -10,18 +11,20 @@ use tilewright_tensor::{DType, HostTensor};
 #[derive(Clone, Debug)]
 pub struct Clip;
 
-impl Clip {
+impl Pointwise for Clip {
     /// The given bounds' types must be the input's.
-    fn program(x: DType, low: Option<DType>, high: Option<DType>) -> Result<Program> {
-        let mut program = Program::new([Some(x), low, high].into_iter().flatten().collect());
+    fn program(&self, types: &[Option<DType>]) -> Result<(Program, Vec<usize>)> {
+        let given = |i: usize| types.get(i).copied().flatten();
+        let operands: Vec<usize> = (0..3).filter(|&i| i == 0 || given(i).is_some()).collect();
+        let x = point::operands("Clip", types, 1)?[0];
+        let bounds = operands[1..].iter().filter_map(|&i| given(i));
+        let mut program = Program::new([x].into_iter().chain(bounds).collect());
         let mut so_far = 0;
-        if low.is_some() {
-            so_far = program.apply(row("Max")?, &[], &[0, 1])?;
+        for (at, &i) in operands.iter().enumerate().skip(1) {
+            let step = row(if i == 1 { "Max" } else { "Min" })?;
+            so_far = program.apply(step, &[], &[so_far, at])?;
         }
-        if high.is_some() {
-            program.apply(row("Min")?, &[], &[so_far, 1 + usize::from(low.is_some())])?;
-        }
-        Ok(program)
+        Ok((program, operands))
     }
 }
 
@@ -56,11 +59,11 @@ impl Operator for Clip {
                 return Err(inputs.error(format!("a bound must be a scalar, got {bound}")));
             }
         }
-        let [low, high] = bounds.map(|f| f.map(|f| f.dtype));
         // A bound may have one element under any rank; the output has the input's shape.
         let scalars: Vec<Fact> = bounds.into_iter().flatten().map(scalar).collect();
         let list: Vec<&Fact> = [x].into_iter().chain(&scalars).collect();
-        let program = Clip::program(x.dtype, low, high)?;
+        let types = [Some(x), bounds[0], bounds[1]].map(|f| f.map(|f| f.dtype));
+        let (program, _) = self.program(&types)?;
         Ok(vec![facts("Clip", &program, &list)?])
     }
 
@@ -70,12 +73,20 @@ impl Operator for Clip {
         for bound in [inputs.opt(1), inputs.opt(2)].into_iter().flatten() {
             list.push(bound.reshape([])?);
         }
-        let [low, high] = [1, 2].map(|i| inputs.opt(i).map(HostTensor::dtype));
-        let program = Clip::program(x.dtype(), low, high)?;
+        let types = [0, 1, 2].map(|i| inputs.opt(i).map(HostTensor::dtype));
+        let (program, _) = self.program(&types)?;
         Ok(vec![program.reference_as(
             &list.iter().collect::<Vec<_>>(),
             x.shape().clone(),
         )?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        point::place(self, cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        point::lower(self, cx)
     }
 
     fn cases() -> Vec<Case> {

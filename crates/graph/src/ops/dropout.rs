@@ -1,8 +1,11 @@
 //! Dropout as it is in inference: nothing is dropped.
 
 use crate::fact::{Facts, Tensors, Values};
+use crate::lower::{Lower, Place, Placing, storage};
 use crate::op::{Case, Operator};
+use crate::point::{Func, Num, Program};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::map;
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX Dropout-22 where `training_mode` (input 2) is absent or false, or `ratio` (input 1) is 0: the input, and a mask of
@@ -54,6 +57,31 @@ impl Operator for Dropout {
         Dropout::check(inputs.opt_ints(2)?, || inputs.opt_floats(1))?;
         let mask = HostTensor::from_vec(x.shape().clone(), vec![true; x.len()])?;
         Ok(vec![x.clone(), mask])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        match cx.outputs.first() {
+            Some(y) if storage(y.dtype).is_none() => {
+                Place::host(format!("{} has no device storage", y.dtype))
+            }
+            _ => Place::Device,
+        }
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        if let (Some(y), Some(dtype)) = (cx.opt_output(0), cx.output_dtype(0)) {
+            let same = Program::new(vec![dtype]).function()?;
+            let x = cx.input(0)?;
+            let dispatches = map(cx.caps(), &same, &[x], &y)?;
+            cx.emit(dispatches);
+        }
+        if let Some(mask) = cx.opt_output(1) {
+            let mut yes = Program::new(vec![]);
+            yes.push(Func::Const(Num::I(1)), &[], DType::Bool);
+            let dispatches = map(cx.caps(), &yes.function()?, &[], &mask)?;
+            cx.emit(dispatches);
+        }
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {

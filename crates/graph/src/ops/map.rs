@@ -1,10 +1,11 @@
 //! Map: several pointwise operators as one, made by fusion.
 
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
-use crate::point::{Program, facts};
+use crate::point::{self, Pointwise, Program, facts};
 use crate::{Attrs, Error, Fact, Result, samples};
-use tilewright_tensor::HostTensor;
+use tilewright_tensor::{DType, HostTensor};
 
 /// A program of pointwise functions over inputs that broadcast; see [`crate::passes`].
 ///
@@ -26,6 +27,13 @@ impl Map {
             return Err(Error::op("Map", what));
         }
         Ok(())
+    }
+}
+
+impl Pointwise for Map {
+    fn program(&self, types: &[Option<DType>]) -> Result<(Program, Vec<usize>)> {
+        self.check(types)?;
+        Ok((self.program.clone(), (0..types.len()).collect()))
     }
 }
 
@@ -62,6 +70,14 @@ impl Operator for Map {
         Ok(vec![self.program.reference(&list)?])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        point::place(self, cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        point::lower(self, cx)
+    }
+
     fn cases() -> Vec<Case> {
         let map =
             |inputs: &str, code: &str| Program::parse(inputs, code).map(|program| Map { program });
@@ -87,7 +103,7 @@ impl Operator for Map {
             "i32 f32",
             "cast f32 %0; Mul f32 %2 %1; Floor f32 %3; cast i32 %4; Add i32 %5 %0; Less bool %6 %0; cast f32 %7",
             vec![
-                samples::integers(tilewright_tensor::DType::I32, &[4, 9], 6, -50, 50),
+                samples::integers(DType::I32, &[4, 9], 6, -50, 50),
                 x(&[4, 9], 7),
             ],
         );

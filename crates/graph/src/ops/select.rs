@@ -1,14 +1,22 @@
 //! Where: one of two tensors, element by element.
 
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
-use crate::point::{Program, WHERE, facts};
+use crate::point::{self, Pointwise, Program, WHERE, facts};
 use crate::{Attrs, Fact, Result, samples};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX Where-16: input 1 where input 0 (bool) is true, else input 2; all broadcast.
 #[derive(Clone, Debug)]
 pub struct Where;
+
+impl Pointwise for Where {
+    fn program(&self, types: &[Option<DType>]) -> Result<(Program, Vec<usize>)> {
+        let types = point::operands("Where", types, 3)?;
+        Ok((Program::of(&WHERE, &[], &types)?, vec![0, 1, 2]))
+    }
+}
 
 impl Operator for Where {
     const NAMES: &'static [&'static str] = &["Where"];
@@ -23,14 +31,22 @@ impl Operator for Where {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
         let list = [inputs.req(0)?, inputs.req(1)?, inputs.req(2)?];
-        let program = Program::of(&WHERE, &[], &list.map(|f| f.dtype))?;
+        let (program, _) = self.program(&list.map(|f| Some(f.dtype)))?;
         Ok(vec![facts("Where", &program, &list)?])
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let list = [inputs.req(0)?, inputs.req(1)?, inputs.req(2)?];
-        let program = Program::of(&WHERE, &[], &list.map(HostTensor::dtype))?;
+        let (program, _) = self.program(&list.map(|t| Some(t.dtype())))?;
         Ok(vec![program.reference(&list)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        point::place(self, cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        point::lower(self, cx)
     }
 
     fn cases() -> Vec<Case> {

@@ -1,8 +1,9 @@
 //! Functions of one operand, each element on its own: the rows of [`crate::point`].
 
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
-use crate::point::{Program, Row, UNARY, UNARY_NAMES, facts, row};
+use crate::point::{self, Pointwise, Program, Row, UNARY, UNARY_NAMES, facts, row};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_tensor::{DType, HostTensor};
 
@@ -25,9 +26,12 @@ impl Unary {
             params: row.defaults(),
         })
     }
+}
 
-    fn program(&self, operand: DType) -> Result<Program> {
-        Program::of(self.row, &self.params, &[operand])
+impl Pointwise for Unary {
+    fn program(&self, types: &[Option<DType>]) -> Result<(Program, Vec<usize>)> {
+        let types = point::operands(self.row.name, types, 1)?;
+        Ok((Program::of(self.row, &self.params, &types)?, vec![0]))
     }
 }
 
@@ -52,12 +56,24 @@ impl Operator for Unary {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
         let x = inputs.req(0)?;
-        Ok(vec![facts(self.row.name, &self.program(x.dtype)?, &[x])?])
+        Ok(vec![facts(
+            self.row.name,
+            &self.program(&[Some(x.dtype)])?.0,
+            &[x],
+        )?])
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let x = inputs.req(0)?;
-        Ok(vec![self.program(x.dtype())?.reference(&[x])?])
+        Ok(vec![self.program(&[Some(x.dtype())])?.0.reference(&[x])?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        point::place(self, cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        point::lower(self, cx)
     }
 
     fn cases() -> Vec<Case> {

@@ -1,9 +1,11 @@
 //! Min, Max, Sum and Mean of any number of tensors.
 
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
-use crate::point::{Func, Num, Program, facts, row};
+use crate::point::{self, Func, Num, Pointwise, Program, facts, row};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{View, map, map_inputs};
 use tilewright_tensor::{DType, HostTensor};
 
 const NAMES: &[&str] = &["Min", "Max", "Sum", "Mean"];
@@ -23,23 +25,28 @@ impl Variadic {
             .ok_or_else(|| Error::UnknownOp { name: name.into() })
     }
 
-    /// One step after another. Sums of narrow floats are made in f32, so that they are rounded once.
-    fn program(&self, operands: &[DType]) -> Result<Program> {
+    /// Whether this adds, rather than chooses.
+    fn sums(&self) -> bool {
+        matches!(self.name, "Sum" | "Mean")
+    }
+
+    /// One step after another; a mean divides by `count` at the end.
+    fn steps(&self, operands: &[DType], count: Option<usize>) -> Result<Program> {
         let Some(&dtype) = operands.first() else {
             return Err(Error::op(self.name, "needs at least one input"));
         };
-        let sum = matches!(self.name, "Sum" | "Mean");
         if operands.iter().any(|d| *d != dtype)
             || dtype == DType::Bool
-            || (sum && !dtype.is_float())
+            || (self.sums() && !dtype.is_float())
         {
             return Err(Error::op(
                 self.name,
                 format!("cannot take inputs of {operands:?}"),
             ));
         }
-        let step = row(if sum { "Add" } else { self.name })?;
-        let inner = if sum && dtype != DType::F64 {
+        let step = row(if self.sums() { "Add" } else { self.name })?;
+        // Sums of narrow floats are made in f32, so that they are rounded once.
+        let inner = if self.sums() && dtype != DType::F64 {
             DType::F32
         } else {
             dtype
@@ -50,12 +57,22 @@ impl Variadic {
             let next = program.cast(i, inner);
             so_far = program.apply(step, &[], &[so_far, next])?;
         }
-        if self.name == "Mean" {
-            let count = program.push(Func::Const(Num::F(operands.len() as f64)), &[], inner);
+        if let ("Mean", Some(count)) = (self.name, count) {
+            let count = program.push(Func::Const(Num::F(count as f64)), &[], inner);
             so_far = program.apply(row("Div")?, &[], &[so_far, count])?;
         }
         program.cast(so_far, dtype);
         Ok(program)
+    }
+}
+
+impl Pointwise for Variadic {
+    fn program(&self, types: &[Option<DType>]) -> Result<(Program, Vec<usize>)> {
+        let types = point::operands(self.name, types, types.len())?;
+        Ok((
+            self.steps(&types, Some(types.len()))?,
+            (0..types.len()).collect(),
+        ))
     }
 }
 
@@ -76,14 +93,43 @@ impl Operator for Variadic {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
         let list = inputs.all()?;
-        let types: Vec<DType> = list.iter().map(|f| f.dtype).collect();
-        Ok(vec![facts(self.name, &self.program(&types)?, &list)?])
+        let types: Vec<_> = list.iter().map(|f| Some(f.dtype)).collect();
+        Ok(vec![facts(self.name, &self.program(&types)?.0, &list)?])
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let list = inputs.all()?;
-        let types: Vec<DType> = list.iter().map(|t| t.dtype()).collect();
-        Ok(vec![self.program(&types)?.reference(&list)?])
+        let types: Vec<_> = list.iter().map(|t| Some(t.dtype())).collect();
+        Ok(vec![self.program(&types)?.0.reference(&list)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        point::place(self, cx)
+    }
+
+    /// As many inputs at once as the adapter can bind; what they give goes on with the next ones.
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let most = map_inputs(cx.caps()).max(2);
+        let count = cx.input_count();
+        let mut list = (0..count)
+            .map(|i| cx.input(i))
+            .collect::<Result<Vec<View>>>()?;
+        let out = cx.output(0)?;
+        let dtype = cx.output_dtype(0).unwrap_or(DType::F32);
+        while list.len() > most {
+            let rest = list.split_off(most);
+            let function = self.steps(&vec![dtype; most], None)?.function()?;
+            let part = cx.scratch(out.store, out.shape.clone());
+            let dispatches = map(cx.caps(), &function, &list, &part)?;
+            cx.emit(dispatches);
+            list = [part].into_iter().chain(rest).collect();
+        }
+        let function = self
+            .steps(&vec![dtype; list.len()], Some(count))?
+            .function()?;
+        let dispatches = map(cx.caps(), &function, &list, &out)?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {
@@ -144,7 +190,7 @@ mod tests {
         assert!(
             Variadic::new("Sum")
                 .unwrap()
-                .program(&[DType::I32])
+                .program(&[Some(DType::I32)])
                 .is_err()
         );
         assert!(Variadic::new("Min").unwrap().program(&[]).is_err());

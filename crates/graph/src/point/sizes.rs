@@ -1,6 +1,7 @@
 //! What is known of a program's result before it runs: shape, symbolic sizes, bounds.
 
 use super::eval::wrap;
+use super::program::Instr;
 use super::{Func, Num, Program, Span};
 use crate::dim::Dim;
 use crate::fact::{MAX_FOLLOWED, broadcast};
@@ -37,32 +38,35 @@ fn spans(inputs: &[&Fact]) -> Vec<Option<Span>> {
     inputs.iter().map(of).collect()
 }
 
-/// Bounds of every value of a program: none for floats and where nothing is known. A bound that the value's type does not
-/// hold means that it may wrap, and is left out.
-pub(crate) fn ranges(program: &Program, inputs: &[Option<Span>]) -> Vec<Option<Span>> {
+/// Bounds of every value of a program: none for floats and where nothing is known.
+fn ranges(program: &Program, inputs: &[Option<Span>]) -> Vec<Option<Span>> {
     let mut spans = inputs.to_vec();
     for instr in &program.code {
-        let args: Option<Vec<Span>> = instr.args.iter().map(|&a| spans[a]).collect();
-        let exact = match &instr.func {
-            Func::Row(row, _) => match (&row.int, args) {
-                (Some(int), Some(args)) => (int.span)(&args),
-                _ => None,
-            },
-            // A float of unknown size may become any integer.
-            Func::Cast if instr.dtype == DType::Bool => Some((0, 1)),
-            Func::Cast => args.map(|args| args[0]),
-            Func::Const(Num::I(v)) => Some((*v, *v)),
-            Func::Const(Num::F(_)) | Func::Bits => None,
-        };
-        let all = instr.dtype.int_range();
-        spans.push(match (exact, all) {
-            (Some((low, high)), Some((least, most))) if low >= least && high <= most => exact,
-            // What the type cannot exceed; 64 bits say nothing.
-            (_, Some(all)) if instr.dtype.bits() <= 32 => Some(all),
-            _ => None,
-        });
+        spans.push(kept(exact(instr, &spans), instr.dtype));
     }
     spans
+}
+
+/// Bounds of an instruction's result before it wraps, from those of all values before it.
+pub(super) fn exact(instr: &Instr, spans: &[Option<Span>]) -> Option<Span> {
+    let args: Option<Vec<Span>> = instr.args.iter().map(|&a| spans[a]).collect();
+    match &instr.func {
+        Func::Row(row, _) => (row.int.as_ref()?.span)(&args?),
+        Func::Cast if instr.dtype == DType::Bool => Some((0, 1)),
+        // A float of unknown size may become any integer.
+        Func::Cast => Some(args?[0]),
+        Func::Const(Num::I(v)) => Some((*v, *v)),
+        Func::Const(Num::F(_)) | Func::Bits => None,
+    }
+}
+
+/// Bounds after wrapping: the exact ones where the type holds them, else those of a type of up to 32 bits.
+pub(super) fn kept(exact: Option<Span>, dtype: DType) -> Option<Span> {
+    let all = dtype.int_range()?;
+    match exact {
+        Some((low, high)) if low >= all.0 && high <= all.1 => exact,
+        _ => (dtype.bits() <= 32).then_some(all),
+    }
 }
 
 /// The elements of the result as symbolic sizes, if all can be told.
