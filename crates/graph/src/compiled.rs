@@ -1,7 +1,8 @@
 //! A graph after passes, with its schedule, its recent plans, and the recent forms of its late part.
 
+use crate::bind::bind;
 use crate::lower::Place;
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 use crate::session::{HostStep, deny};
 use crate::stage::{Late, Schedule};
 use crate::{Bindings, Graph, Model, Result, passes};
@@ -55,7 +56,7 @@ impl Compiled {
         let Some(caps) = model.caps() else {
             return Ok(());
         };
-        let plan = plan::bind(
+        let plan = bind(
             &self.graph,
             &self.schedule,
             bindings,

@@ -4,11 +4,14 @@
 #![forbid(unsafe_code)]
 
 pub mod attrs;
+pub mod bind;
 mod cells;
 mod compiled;
 mod control;
 mod convert;
 pub mod dim;
+mod distinct;
+mod engine;
 mod error;
 pub mod fact;
 mod graph;

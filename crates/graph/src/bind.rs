@@ -1,0 +1,362 @@
+//! Binding a graph to sizes: nodes are lowered with plain numbers, and their tensors placed.
+
+use crate::distinct::separate;
+use crate::lower::{Derived, Lower, Place, SlotUse, storage};
+use crate::memory::{self, Lifetime};
+use crate::stage::{Schedule, Stage};
+use crate::{Bindings, Error, Fact, Graph, Op, Result, Value};
+use std::collections::{HashMap, HashSet};
+use tilewright_device::{Caps, Slot};
+use tilewright_kernels::View;
+use tilewright_tensor::DType;
+
+use crate::plan::{Commit, Plan, PlanStage, Step, Transfer, resolve};
+
+/// Makes the plan of `graph` under `bindings`.
+pub fn bind(
+    graph: &Graph,
+    schedule: &Schedule,
+    bindings: &Bindings,
+    caps: &Caps,
+    derived: &mut Derived,
+) -> Result<Plan> {
+    let mut binder = Binder::new(graph, schedule, bindings, caps, derived);
+    for stage in &schedule.stages {
+        match stage {
+            Stage::Host(node) => binder.plan.stages.push(PlanStage::Host(*node)),
+            Stage::Device(nodes) => binder.device(nodes)?,
+        }
+    }
+    binder.finish()
+}
+
+struct Binder<'a> {
+    graph: &'a Graph,
+    schedule: &'a Schedule,
+    bindings: &'a Bindings,
+    caps: &'a Caps,
+    derived: &'a mut Derived,
+    plan: Plan,
+    /// Device place of values.
+    places: HashMap<Value, Slot>,
+    constants: HashMap<(usize, DType), Slot>,
+    /// Values that somebody reads; others get no place.
+    used: HashSet<Value>,
+    /// Values that the host reads.
+    wanted: HashSet<Value>,
+    /// Lifetime of each slot (by root), in steps.
+    lives: Vec<Option<(u32, u32)>>,
+    step: u32,
+}
+
+impl<'a> Binder<'a> {
+    fn new(
+        graph: &'a Graph,
+        schedule: &'a Schedule,
+        bindings: &'a Bindings,
+        caps: &'a Caps,
+        derived: &'a mut Derived,
+    ) -> Binder<'a> {
+        let live = graph.live();
+        let mut used: HashSet<Value> = graph.outputs().iter().map(|(_, v)| *v).collect();
+        let mut wanted = used.clone();
+        for (i, node) in graph.nodes().iter().enumerate().filter(|(i, _)| live[*i]) {
+            used.extend(node.inputs.iter().flatten());
+            if matches!(schedule.places[i], Some(Place::Host(_))) {
+                wanted.extend(node.inputs.iter().flatten());
+            }
+        }
+        for next in graph.states().iter().filter_map(|s| s.next) {
+            used.insert(next);
+            if matches!(schedule.places[next.node as usize], Some(Place::Alias)) {
+                wanted.insert(next); // it may be an alias of a state, which a copy must not read
+            }
+        }
+        if let Some(late) = &schedule.late {
+            wanted.extend(&late.takes);
+            for &i in &late.compute {
+                wanted.extend(graph.nodes()[i as usize].inputs.iter().flatten());
+            }
+        }
+        let (plan, places, constants, lives) = Default::default();
+        Binder {
+            graph,
+            schedule,
+            bindings,
+            caps,
+            derived,
+            plan,
+            places,
+            constants,
+            used,
+            wanted,
+            lives,
+            step: 0,
+        }
+    }
+
+    fn device(&mut self, nodes: &[u32]) -> Result<()> {
+        let (mut uploads, mut steps, mut downloads) = (vec![], vec![], vec![]);
+        let start = self.step;
+        for &i in nodes {
+            let node = &self.graph.nodes()[i as usize];
+            let step = self
+                .node(i, start, &mut uploads)
+                .map_err(|e| e.at(&node.name, node.op.name()))?;
+            if !step.dispatches.is_empty() {
+                steps.push(step);
+            }
+            self.step += 1;
+        }
+        for &i in nodes {
+            for output in 0..self.graph.nodes()[i as usize].outputs.len() as u32 {
+                let value = Value { node: i, output };
+                if let (true, Some(&slot)) = (self.wanted.contains(&value), self.places.get(&value))
+                {
+                    self.touch(slot, self.step);
+                    downloads.push(self.transfer(value, slot)?);
+                }
+            }
+        }
+        self.step += 1;
+        self.plan.stages.push(PlanStage::Device {
+            uploads,
+            steps,
+            downloads,
+        });
+        Ok(())
+    }
+
+    fn node(&mut self, index: u32, start: u32, uploads: &mut Vec<Transfer>) -> Result<Step> {
+        let node = &self.graph.nodes()[index as usize];
+        let (given, facts) = self.check(index)?;
+        if matches!(self.schedule.places[index as usize], Some(Place::Alias)) {
+            let value = node.inputs.first().copied().flatten();
+            let value = value.ok_or_else(|| Error::Graph("an alias of nothing".into()))?;
+            let slot = self.operand(value, start, uploads)?;
+            let alias = self.slot(SlotUse::Alias(slot));
+            self.places.insert(
+                Value {
+                    node: index,
+                    output: 0,
+                },
+                alias,
+            );
+            self.touch(alias, self.step);
+            return Ok(Step {
+                node: index,
+                dispatches: vec![],
+            });
+        }
+        let mut inputs = vec![];
+        for v in &node.inputs {
+            inputs.push(match v {
+                None => None,
+                Some(v) => {
+                    let slot = self.operand(*v, start, uploads)?;
+                    self.touch(slot, self.step);
+                    Some(self.view(*v, slot)?)
+                }
+            });
+        }
+        let mut outputs = vec![];
+        for (output, fact) in facts.iter().enumerate() {
+            let value = Value {
+                node: index,
+                output: output as u32,
+            };
+            outputs.push(if self.used.contains(&value) {
+                let (view, dtype) = self.new_view(fact)?;
+                self.places.insert(value, view.span.slot);
+                self.touch(view.span.slot, self.step);
+                Some((view, dtype))
+            } else {
+                None
+            });
+        }
+        // Values that were symbolic are plain now.
+        let constants = (given.iter())
+            .map(|fact| fact.as_ref()?.constant().cloned())
+            .collect();
+        let first_scratch = self.plan.slots.len();
+        let mut cx = Lower {
+            op: node.op.static_name(),
+            caps: self.caps,
+            inputs,
+            constants,
+            outputs,
+            slots: &mut self.plan.slots,
+            derived: self.derived,
+            emitted: vec![],
+        };
+        node.op.lower(&mut cx)?;
+        let dispatches = separate(cx.emitted, &mut self.plan.slots, resolve, self.caps)?;
+        self.lives.resize(self.plan.slots.len(), None);
+        for slot in first_scratch..self.plan.slots.len() {
+            self.touch(Slot(slot as u32), self.step);
+        }
+        Ok(Step {
+            node: index,
+            dispatches,
+        })
+    }
+
+    /// Plain facts of the node's inputs, and of its outputs, inferred again from these: what symbols left open is checked
+    /// here.
+    fn check(&self, index: u32) -> Result<(Vec<Option<Fact>>, Vec<Fact>)> {
+        let node = &self.graph.nodes()[index as usize];
+        let mut facts = vec![];
+        for v in &node.inputs {
+            facts.push(
+                v.map(|v| self.graph.need_fact(v)?.at(self.bindings))
+                    .transpose()?,
+            );
+        }
+        let inferred = node
+            .op
+            .infer(&facts.iter().map(Option::as_ref).collect::<Vec<_>>())?;
+        for (i, (new, old)) in inferred.iter().zip(&node.outputs).enumerate() {
+            let old = old
+                .as_ref()
+                .ok_or_else(|| Error::Graph("a late node was scheduled".into()))?
+                .bind(self.bindings)?;
+            let new = new.bind(self.bindings)?;
+            if new != old {
+                return Err(Error::op(
+                    node.op.name(),
+                    format!("output {i} is {new:?} where {old:?} was planned"),
+                ));
+            }
+        }
+        Ok((facts, inferred))
+    }
+
+    /// The place of a value that a device node reads.
+    fn operand(&mut self, value: Value, start: u32, uploads: &mut Vec<Transfer>) -> Result<Slot> {
+        if let Some(&slot) = self.places.get(&value) {
+            return Ok(slot);
+        }
+        if let Op::Constant(c) = &self.graph.node(value).op {
+            let key = (c.tensor.storage_id(), c.tensor.dtype());
+            if let Some(&slot) = self.constants.get(&key) {
+                return Ok(slot);
+            }
+            let slot = self.slot(SlotUse::Constant(c.tensor.clone()));
+            self.constants.insert(key, slot);
+            return Ok(slot);
+        }
+        if let Some(at) = self.graph.states().iter().position(|s| s.read == value) {
+            let slot = self.slot(SlotUse::State(at));
+            self.places.insert(value, slot);
+            return Ok(slot);
+        }
+        let fact = self.graph.need_fact(value)?;
+        let (view, _) = self.new_view(&Fact::sized(fact.dtype, &fact.bind(self.bindings)?))?;
+        let slot = view.span.slot;
+        self.places.insert(value, slot);
+        self.touch(slot, start);
+        uploads.push(self.transfer(value, slot)?);
+        Ok(slot)
+    }
+
+    fn view(&self, value: Value, slot: Slot) -> Result<(View, DType)> {
+        let fact = self.graph.need_fact(value)?;
+        let store = storage(fact.dtype).ok_or(Error::Storage(fact.dtype))?;
+        Ok((
+            View::new(slot, store, fact.bind(self.bindings)?),
+            fact.dtype,
+        ))
+    }
+
+    /// A new arena slot for a tensor.
+    fn new_view(&mut self, fact: &Fact) -> Result<(View, DType)> {
+        let store = storage(fact.dtype).ok_or(Error::Storage(fact.dtype))?;
+        let shape = fact.bind(self.bindings)?;
+        let elements = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64));
+        let limit = self.caps.limits.binding_bytes;
+        let bytes = elements.and_then(|n| n.checked_mul(4)).unwrap_or(u64::MAX);
+        if bytes > limit {
+            return Err(Error::Limit {
+                what: format!("a tensor of {bytes} bytes ({fact})"),
+                limit,
+            });
+        }
+        let slot = self.slot(SlotUse::Arena { bytes });
+        Ok((View::new(slot, store, shape), fact.dtype))
+    }
+
+    fn slot(&mut self, slot: SlotUse) -> Slot {
+        self.plan.slots.push(slot);
+        self.lives.push(None);
+        Slot((self.plan.slots.len() - 1) as u32)
+    }
+
+    fn touch(&mut self, slot: Slot, step: u32) {
+        let root = self.plan.root(slot).0 as usize;
+        let life = self.lives[root].get_or_insert((step, step));
+        life.1 = life.1.max(step);
+    }
+
+    fn transfer(&self, value: Value, slot: Slot) -> Result<Transfer> {
+        let fact = self.graph.need_fact(value)?;
+        Ok(Transfer {
+            value,
+            slot,
+            dtype: fact.dtype,
+            shape: fact.bind(self.bindings)?,
+        })
+    }
+
+    /// States that the host needs, and what becomes of each.
+    fn states(&mut self) {
+        for (at, state) in self.graph.states().iter().enumerate() {
+            let moved = self
+                .graph
+                .states()
+                .iter()
+                .any(|s| s.next == Some(state.read));
+            let read = moved || self.wanted.contains(&state.read);
+            if let Some(value) = state.next {
+                let root = self.places.get(&value).map(|s| self.plan.root(*s));
+                let slot =
+                    root.filter(|s| matches!(self.plan.slots[s.0 as usize], SlotUse::Arena { .. }));
+                if let Some(slot) = slot {
+                    self.touch(slot, self.step);
+                }
+                self.plan.commits.push(Commit {
+                    state: at,
+                    value,
+                    slot,
+                });
+            }
+            if read {
+                self.plan.reads.push((state.read, at));
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Plan> {
+        self.states();
+        let mut tensors = vec![];
+        for (slot, live) in self.plan.slots.iter().zip(&self.lives) {
+            if let (SlotUse::Arena { bytes }, Some((first, last))) = (slot, live) {
+                tensors.push(Lifetime {
+                    bytes: *bytes,
+                    first: *first,
+                    last: *last,
+                });
+            }
+        }
+        let placed = memory::place(&tensors);
+        let mut offsets = placed.offsets.into_iter();
+        self.plan.offsets = (self.plan.slots.iter().zip(&self.lives))
+            .map(|(slot, live)| match (slot, live) {
+                (SlotUse::Arena { .. }, Some(_)) => offsets.next().unwrap_or(0),
+                _ => 0,
+            })
+            .collect();
+        self.plan.arena = placed.peak;
+        self.plan.lower_bound = placed.lower_bound;
+        Ok(self.plan)
+    }
+}

@@ -1,0 +1,35 @@
+//! A node that reads one tensor twice: ranges of the arena that a dispatch may write must not overlap.
+
+use tilewright_device::{Gpu, GpuOptions};
+use tilewright_graph::{Attrs, Fact, Graph, Model, ModelOptions, Op, Session, host, samples};
+use tilewright_tensor::{DType, nmse};
+
+fn op(name: &str) -> Op {
+    Op::from_name(name, &Attrs::new(name)).unwrap()
+}
+
+#[test]
+fn a_product_of_a_tensor_with_itself() {
+    let mut g = Graph::new();
+    let x = g
+        .input("x", Some(Fact::sized(DType::F32, &[2, 9, 9])))
+        .unwrap();
+    let shape = g.ints(&[2, 9, 9]).unwrap();
+    let same = g.add1(op("Reshape"), &[x, shape]).unwrap();
+    let squared = g.add1(op("MatMul"), &[x, x]).unwrap();
+    let again = g.add1(op("MatMul"), &[same, x]).unwrap();
+    let both = g.add1(op("Add"), &[squared, again]).unwrap();
+    g.output("y", both);
+    let x = samples::uniform(&[2, 9, 9], 3);
+    let expected = host::run(&g, &[x.clone()]).unwrap();
+    let gpu = match pollster::block_on(Gpu::new(GpuOptions::new())) {
+        Ok(gpu) => gpu,
+        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {
+            return eprintln!("skipped: {e}");
+        }
+        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
+    };
+    let mut session = Session::new(&Model::new(g, &gpu, ModelOptions::default())).unwrap();
+    let outputs = pollster::block_on(session.run(&[("x", x)])).unwrap();
+    assert!(nmse(&outputs[0].1, &expected[0]).unwrap() < 1e-10);
+}
