@@ -103,6 +103,11 @@ pub(crate) fn upgrade(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>>
             old.outputs = 1;
         }
         "GroupNormalization" if version < 21 => group_norm(graph, &mut old)?,
+        "DFT" if version < 20 => {
+            let axis = graph.scalar(DType::I64, old.attrs.or("axis", 1i64)? as f64)?;
+            old.attrs.remove("axis");
+            old.set_input(2, axis);
+        }
         "LpPool" | "GlobalLpPool" if version < 2 => {
             if let Some(p) = old.attrs.opt::<f32>("p").unwrap_or(None) {
                 old.attrs.set("p", Attr::Int(p as i64));

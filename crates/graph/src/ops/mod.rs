@@ -77,9 +77,25 @@ mod select;
 mod unary;
 mod variadic;
 
+mod attention;
+mod attention_cases;
+mod attention_host;
 mod branch;
+mod causal_conv;
+mod flex_attention;
+mod fourier;
+mod gru;
 mod iterate;
+mod linear_attention;
+mod lstm;
+mod non_max_suppression;
+mod recurrent;
+mod rnn;
+mod rotary_embedding;
 mod scan;
+mod signal;
+mod squash;
+mod tf_idf;
 
 pub use affine_grid::AffineGrid;
 pub use arg_max::ArgMax;
@@ -147,9 +163,23 @@ pub use select::Where;
 pub use unary::Unary;
 pub use variadic::Variadic;
 
+pub use attention::{Attention, QkOutput};
 pub use branch::If;
+pub use causal_conv::CausalConvWithState;
+pub use flex_attention::FlexAttention;
+pub use fourier::{Dft, Stft};
+pub use gru::Gru;
 pub use iterate::Loop;
+pub use linear_attention::{LinearAttention, UpdateRule};
+pub use lstm::Lstm;
+pub use non_max_suppression::NonMaxSuppression;
+pub use recurrent::{Direction, Recurrent};
+pub use rnn::Rnn;
+pub use rotary_embedding::RotaryEmbedding;
 pub use scan::Scan;
+pub use signal::{MelWeightMatrix, SignalWindow, WindowKind};
+pub use squash::{Activation, Squash};
+pub use tf_idf::{TfIdfMode, TfIdfVectorizer};
 
 ops! {
     source::Input,
@@ -236,9 +266,23 @@ ops! {
     dropout::Dropout,
     map::Map,
 
+    attention::Attention,
     branch::If,
+    causal_conv::CausalConvWithState,
+    flex_attention::FlexAttention,
+    fourier::Dft,
+    fourier::Stft,
+    gru::Gru,
     iterate::Loop,
+    linear_attention::LinearAttention,
+    lstm::Lstm,
+    non_max_suppression::NonMaxSuppression,
+    rnn::Rnn,
+    rotary_embedding::RotaryEmbedding,
     scan::Scan,
+    signal::MelWeightMatrix,
+    signal::SignalWindow,
+    tf_idf::TfIdfVectorizer,
 }
 
 /// How many values a body takes from around it, as the reader counted them.
