@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use rand::{RngExt, SeedableRng};
 use tilewright_device::{Buffer, BufferUse, Caps, Dispatch, Gpu, Set, Slot, Span, Variant};
 use tilewright_kernels::{BsrView, Gemm, Int8B, Layout, Loop, Operand, Side, Store, View, Zero};
-use tilewright_kernels::{bsr_matmul, bsr_rows, bsr_values, candidates, columns8, gemm_with, matmul8, pack_b, pack_b8};
+use tilewright_kernels::{
+    bsr_matmul, bsr_rows, bsr_values, candidates, columns8, gemm_with, matmul8, pack_b, pack_b8,
+};
 use tilewright_kernels::{panel_width, reg_lanes};
 use tilewright_tensor::{Bsr, HostTensor};
 
@@ -61,16 +63,38 @@ const SPARSE: u32 = 10;
 impl Data {
     pub(crate) fn new(gpu: &Gpu, size: usize) -> Result<Self, AnyError> {
         let mut random = rand::rngs::StdRng::seed_from_u64(1);
-        let mut floats = || (0..size * size).map(|_| random.random_range(-1.0f32..1.0)).collect::<Vec<_>>();
+        let mut floats = || {
+            (0..size * size)
+                .map(|_| random.random_range(-1.0f32..1.0))
+                .collect::<Vec<_>>()
+        };
         let (a, b) = (floats(), floats());
         let int = |from: &[f32]| from.iter().map(|v| (v * 127.0) as i8).collect::<Vec<_>>();
         let (int_a, int_b) = (int(&a), int(&b));
-        let mut data = Self { size, buffers: HashMap::new(), a, b, int_a, int_b, sparse: HashMap::new() };
+        let mut data = Self {
+            size,
+            buffers: HashMap::new(),
+            a,
+            b,
+            int_a,
+            int_b,
+            sparse: HashMap::new(),
+        };
         let b_cols = HostTensor::from_slice([size, size], &data.b)?;
-        let b_rows: Vec<f32> = (0..size * size).map(|at| data.b[at % size * size + at / size]).collect();
-        let half = |from: &[f32]| from.iter().map(|&v| half::f16::from_f32(v)).collect::<Vec<_>>();
+        let b_rows: Vec<f32> = (0..size * size)
+            .map(|at| data.b[at % size * size + at / size])
+            .collect();
+        let half = |from: &[f32]| {
+            from.iter()
+                .map(|&v| half::f16::from_f32(v))
+                .collect::<Vec<_>>()
+        };
         let packed = pack_b(&b_cols, true, panel_width(gpu.caps()))?;
-        let half_packed = pack_b(&HostTensor::from_vec([size, size], half(&data.b))?, true, panel_width(gpu.caps()))?;
+        let half_packed = pack_b(
+            &HostTensor::from_vec([size, size], half(&data.b))?,
+            true,
+            panel_width(gpu.caps()),
+        )?;
         let int_b = HostTensor::from_slice([size, size], &data.int_b)?;
         data.put(gpu, A, bytemuck::cast_slice(&data.a.clone()))?;
         data.put(gpu, B_ROWS, bytemuck::cast_slice(&b_rows))?;
@@ -81,13 +105,19 @@ impl Data {
         data.put(gpu, HALF_B, half_packed.bytes())?;
         data.put(gpu, INT_A, bytemuck::cast_slice(&data.int_a.clone()))?;
         data.put(gpu, INT_B, pack_b8(gpu.caps(), &int_b, true)?.bytes())?;
-        data.put(gpu, INT_COLUMNS, columns8(&int_b, &[0], &[], &[1.0])?.bytes())?;
+        data.put(
+            gpu,
+            INT_COLUMNS,
+            columns8(&int_b, &[0], &[], &[1.0])?.bytes(),
+        )?;
         for (i, percent) in SPARSITY.into_iter().enumerate() {
             let slot = SPARSE + 3 * i as u32;
             let block = [bsr_rows(gpu.caps(), Side::Right); 2];
             let mut dense = data.b.clone();
             let grid = size / block[0];
-            let kept: Vec<bool> = (0..grid * grid).map(|_| random.random_range(0..100) >= percent).collect();
+            let kept: Vec<bool> = (0..grid * grid)
+                .map(|_| random.random_range(0..100) >= percent)
+                .collect();
             for (at, v) in dense.iter_mut().enumerate() {
                 if !kept[at / size / block[0] * grid + at % size / block[0]] {
                     *v = 0.0;
@@ -103,7 +133,10 @@ impl Data {
     }
 
     fn put(&mut self, gpu: &Gpu, slot: u32, bytes: &[u8]) -> Result<(), AnyError> {
-        let buffer = gpu.buffer((bytes.len() as u64).next_multiple_of(16), BufferUse::Storage)?;
+        let buffer = gpu.buffer(
+            (bytes.len() as u64).next_multiple_of(16),
+            BufferUse::Storage,
+        )?;
         gpu.write(&buffer, 0, bytes)?;
         self.buffers.insert(Slot(slot), buffer);
         Ok(())
@@ -134,11 +167,21 @@ impl Data {
                 let pairs = self.a[row].iter().zip(&weight[column]);
                 let sum: f64 = pairs.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
                 // f16 operands are rounded by up to 2^-11 each.
-                let rounding = if case.name.contains("f16") { 1e-3 } else { 1e-6 };
-                (f64::from(f32::from_le_bytes(bytes)), sum, rounding * n as f64)
+                let rounding = if case.name.contains("f16") {
+                    1e-3
+                } else {
+                    1e-6
+                };
+                (
+                    f64::from(f32::from_le_bytes(bytes)),
+                    sum,
+                    rounding * n as f64,
+                )
             };
             if (got - expected).abs() > tolerance {
-                return Err(format!("{}: C[{i}, {j}] is {got}, expected {expected}", case.name).into());
+                return Err(
+                    format!("{}: C[{i}, {j}] is {got}, expected {expected}", case.name).into(),
+                );
             }
         }
         // The next case must write its own result.
@@ -156,9 +199,22 @@ pub(crate) fn all(gpu: &Gpu, data: &Data) -> Result<Vec<Case>, AnyError> {
     let view = |slot, store| View::new(Slot(slot), store, square.clone());
     let words = View::new(Slot(INT_B), Store::U32, vec![data.size * data.size / 4]);
     let columns = View::new(Slot(INT_COLUMNS), Store::I32, vec![data.size + 3, 4]);
-    let b = Int8B::Packed { words: &words, columns: &columns, symmetric: true };
+    let b = Int8B::Packed {
+        words: &words,
+        columns: &columns,
+        symmetric: true,
+    };
     let a = view(INT_A, Store::Packed8 { signed: true });
-    let int8 = matmul8(caps, &a, Zero::Known(0), b, &view(C, Store::I32), 0, None, None)?;
+    let int8 = matmul8(
+        caps,
+        &a,
+        Zero::Known(0),
+        b,
+        &view(C, Store::I32),
+        0,
+        None,
+        None,
+    )?;
     cases.push(case("int8", int8, &["default"], Expected::Int));
     for (i, percent) in SPARSITY.into_iter().enumerate() {
         let slot = SPARSE + 3 * i as u32;
@@ -168,16 +224,37 @@ pub(crate) fn all(gpu: &Gpu, data: &Data) -> Result<Vec<Case>, AnyError> {
         let row_ptr = of(1, Store::U32, &[w.row_ptr().len()]);
         let col_idx = of(2, Store::U32, &[w.col_idx().len()]);
         let (extents, block_size) = (w.extents(), w.block_size());
-        let w = BsrView { extents, block_size, values: &values, row_ptr: &row_ptr, col_idx: &col_idx };
+        let w = BsrView {
+            extents,
+            block_size,
+            values: &values,
+            row_ptr: &row_ptr,
+            col_idx: &col_idx,
+        };
         let dispatches = bsr_matmul(caps, &view(A, Store::F32), &w, &view(C, Store::F32), None)?;
         let name = format!("bsr {}x{} {percent}% zeros", block_size[0], block_size[1]);
-        cases.push(case(&name, dispatches, &["default"], Expected::Float(Some(slot))));
+        cases.push(case(
+            &name,
+            dispatches,
+            &["default"],
+            Expected::Float(Some(slot)),
+        ));
     }
     Ok(cases)
 }
 
-fn case(name: &str, dispatches: Vec<Dispatch>, against: &[&'static str], expected: Expected) -> Case {
-    Case { name: name.into(), dispatches, against: against.to_vec(), expected }
+fn case(
+    name: &str,
+    dispatches: Vec<Dispatch>,
+    against: &[&'static str],
+    expected: Expected,
+) -> Case {
+    Case {
+        name: name.into(),
+        dispatches,
+        against: against.to_vec(),
+        expected,
+    }
 }
 
 fn naive(data: &Data) -> Case {
@@ -194,18 +271,54 @@ fn naive(data: &Data) -> Case {
 }
 
 /// A product with a loop and a place of B.
-fn product(caps: &Caps, data: &Data, of: Loop, [a, b]: [u32; 2]) -> Result<Vec<Dispatch>, AnyError> {
+fn product(
+    caps: &Caps,
+    data: &Data,
+    of: Loop,
+    [a, b]: [u32; 2],
+) -> Result<Vec<Dispatch>, AnyError> {
     let n = data.size;
-    let store = |slot| if [HALF_A, HALF_B].contains(&slot) { Store::F16 } else { Store::F32 };
+    let store = |slot| {
+        if [HALF_A, HALF_B].contains(&slot) {
+            Store::F16
+        } else {
+            Store::F32
+        }
+    };
     let layout = match b {
         B_ROWS => Layout::Rows,
         B_COLS => Layout::Cols,
-        _ => Layout::Panels { width: panel_width(caps) },
+        _ => Layout::Panels {
+            width: panel_width(caps),
+        },
     };
-    let [a, b, c] = [a, b, C].map(|slot| View::new(Slot(slot), store(slot), vec![n.next_multiple_of(64) * n]));
-    let operand = |view, layout| Operand { view, layout, ld: n, batch: vec![] };
-    let (a, b, c) = (operand(&a, Layout::Rows), operand(&b, layout), operand(&c, Layout::Rows));
-    Ok(gemm_with(caps, &Gemm { m: n, n, k: n, batch: vec![], a, b, c, epilogue: None }, of)?)
+    let [a, b, c] =
+        [a, b, C].map(|slot| View::new(Slot(slot), store(slot), vec![n.next_multiple_of(64) * n]));
+    let operand = |view, layout| Operand {
+        view,
+        layout,
+        ld: n,
+        batch: vec![],
+    };
+    let (a, b, c) = (
+        operand(&a, Layout::Rows),
+        operand(&b, layout),
+        operand(&c, Layout::Rows),
+    );
+    Ok(gemm_with(
+        caps,
+        &Gemm {
+            m: n,
+            n,
+            k: n,
+            batch: vec![],
+            a,
+            b,
+            c,
+            epilogue: None,
+        },
+        of,
+    )?)
 }
 
 fn dense(caps: &Caps, data: &Data, cases: &mut Vec<Case>) -> Result<(), AnyError> {
@@ -213,26 +326,64 @@ fn dense(caps: &Caps, data: &Data, cases: &mut Vec<Case>) -> Result<(), AnyError
     let loops = candidates(caps, n, n, n, 1);
     let float = || Expected::Float(None);
     for (i, of) in loops.iter().enumerate() {
-        let name = if i == 0 { "default".into() } else { format!("default, {}", short(*of)) };
-        cases.push(case(&name, product(caps, data, *of, [A, B_PACKED])?, &["naive", "tile"], float()));
+        let name = if i == 0 {
+            "default".into()
+        } else {
+            format!("default, {}", short(*of))
+        };
+        cases.push(case(
+            &name,
+            product(caps, data, *of, [A, B_PACKED])?,
+            &["naive", "tile"],
+            float(),
+        ));
     }
-    let Some(&of) = loops.first() else { return Ok(()) };
-    cases.push(case("B in rows", product(caps, data, of, [A, B_ROWS])?, &["default"], float()));
-    cases.push(case("B transposed", product(caps, data, of, [A, B_COLS])?, &["default"], float()));
-    cases.push(case("f16 storage", product(caps, data, of, [HALF_A, HALF_B])?, &["default"], float()));
+    let Some(&of) = loops.first() else {
+        return Ok(());
+    };
+    cases.push(case(
+        "B in rows",
+        product(caps, data, of, [A, B_ROWS])?,
+        &["default"],
+        float(),
+    ));
+    cases.push(case(
+        "B transposed",
+        product(caps, data, of, [A, B_COLS])?,
+        &["default"],
+        float(),
+    ));
+    cases.push(case(
+        "f16 storage",
+        product(caps, data, of, [HALF_A, HALF_B])?,
+        &["default"],
+        float(),
+    ));
     let gpu_loop = candidates(&Caps::webgpu_default(), n, n, n, 1)[0];
-    cases.push(case("tile", product(caps, data, gpu_loop, [A, B_ROWS])?, &["naive"], float()));
+    cases.push(case(
+        "tile",
+        product(caps, data, gpu_loop, [A, B_ROWS])?,
+        &["naive"],
+        float(),
+    ));
     Ok(())
 }
 
 /// The two families with constant sizes, and written by hand without slots.
 fn hand_written(caps: &Caps, data: &Data, cases: &mut Vec<Case>) -> Result<(), AnyError> {
     let n = data.size;
-    let mut compare = |of: Loop, b: u32, text: &'static str, names: [&str; 2], base: &'static str| -> Result<(), AnyError> {
+    let mut compare = |of: Loop,
+                       b: u32,
+                       text: &'static str,
+                       names: [&str; 2],
+                       base: &'static str|
+     -> Result<(), AnyError> {
         let dispatches = product(caps, data, of, [A, b])?;
         let constant = dispatches.iter().map(constant_sizes).collect();
         cases.push(case(names[0], constant, &[base], Expected::Float(None)));
-        let mut hand = Variant::new("hand").text("hand", text).set("SIZE", n as u32);
+        let mut hand = Variant::new("hand")
+            .text("hand", text)
+            .set("SIZE", n as u32);
         for (name, value) in dispatches.iter().flat_map(|d| &d.variant.sets) {
             if let Set::U32(value) = value {
                 hand = hand.set(name, *value);
@@ -242,13 +393,24 @@ fn hand_written(caps: &Caps, data: &Data, cases: &mut Vec<Case>) -> Result<(), A
         dispatch.spans.clone_from(&dispatches[0].spans);
         let [bm, bn] = of.extent();
         let dispatch = dispatch.groups([(n / bm * (n / bn)) as u32, 1, 1]);
-        cases.push(case(names[1], vec![dispatch], &[base], Expected::Float(None)));
+        cases.push(case(
+            names[1],
+            vec![dispatch],
+            &[base],
+            Expected::Float(None),
+        ));
         Ok(())
     };
     if reg_lanes(caps).is_some() {
         let of = candidates(caps, n, n, n, 1)[0];
         let names = ["reg, constant sizes", "reg, by hand"];
-        compare(of, B_PACKED, include_str!("hand_reg.wgsl"), names, "default")?;
+        compare(
+            of,
+            B_PACKED,
+            include_str!("hand_reg.wgsl"),
+            names,
+            "default",
+        )?;
     }
     let of = candidates(&Caps::webgpu_default(), n, n, n, 1)[0];
     let names = ["tile, constant sizes", "tile, by hand"];

@@ -37,15 +37,31 @@ struct Measured {
 fn main() -> Result<(), AnyError> {
     let args = Args::parse()?;
     let gpu = pollster::block_on(Gpu::new(GpuOptions::new().adapter(args.adapter.clone())))?;
-    println!("{}, driver {}; {}^3, {} rounds", gpu.info().key, gpu.info().driver, args.size, args.rounds);
+    println!(
+        "{}, driver {}; {}^3, {} rounds",
+        gpu.info().key,
+        gpu.info().driver,
+        args.size,
+        args.rounds
+    );
     let data = Data::new(&gpu, args.size)?;
     let mut all = Vec::new();
     for case in cases::all(&gpu, &data)? {
-        if args.only.as_ref().is_none_or(|only| case.name.contains(only)) {
+        if args
+            .only
+            .as_ref()
+            .is_none_or(|only| case.name.contains(only))
+        {
             let replay = pollster::block_on(gpu.bind(&case.dispatches, |slot| data.place(slot)))?;
             let first = sample(&gpu, &replay)?.0;
             data.check(&gpu, &case)?;
-            all.push(Measured { case, replay, first, wall: Vec::new(), cpu: Vec::new() });
+            all.push(Measured {
+                case,
+                replay,
+                first,
+                wall: Vec::new(),
+                cpu: Vec::new(),
+            });
         }
     }
     // The first round warms up.
@@ -60,7 +76,10 @@ fn main() -> Result<(), AnyError> {
     }
     table(&all, args.size);
     if let Some(path) = &args.json {
-        std::fs::write(path, serde_json::to_string_pretty(&report(&gpu, &all, &args))?)?;
+        std::fs::write(
+            path,
+            serde_json::to_string_pretty(&report(&gpu, &all, &args))?,
+        )?;
         println!("wrote {path}");
     }
     Ok(())
@@ -69,11 +88,15 @@ fn main() -> Result<(), AnyError> {
 fn sample(gpu: &Gpu, replay: &Replay) -> Result<(f64, Option<f64>), AnyError> {
     let cpu = cpu_seconds();
     let start = Instant::now();
-    Recorder::new(gpu).run(replay).submit(SubmitOptions::new().budget(Budget::Unlimited))?;
+    Recorder::new(gpu)
+        .run(replay)
+        .submit(SubmitOptions::new().budget(Budget::Unlimited))?;
     pollster::block_on(gpu.done())?;
     let wall = start.elapsed().as_secs_f64();
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let spent = cpu_seconds().zip(cpu).map(|(end, begin)| (end - begin) / processors as f64);
+    let spent = cpu_seconds()
+        .zip(cpu)
+        .map(|(end, begin)| (end - begin) / processors as f64);
     Ok((wall, spent))
 }
 
@@ -96,7 +119,13 @@ fn median(samples: &[f64]) -> f64 {
 fn table(all: &[Measured], size: usize) {
     let work = 2.0 * (size as f64).powi(3) * 1e-9;
     let software = all.iter().all(|of| !of.cpu.is_empty());
-    println!("{:32} {:>9} {:>9} {:>8}   ratio to", "case", "wall", if software { "cpu" } else { "" }, "first");
+    println!(
+        "{:32} {:>9} {:>9} {:>8}   ratio to",
+        "case",
+        "wall",
+        if software { "cpu" } else { "" },
+        "first"
+    );
     for of in all {
         let time = |of: &Measured| median(if software { &of.cpu } else { &of.wall });
         let ratios = of.case.against.iter().filter_map(|name| {
@@ -104,8 +133,17 @@ fn table(all: &[Measured], size: usize) {
             Some(format!("{name} {:.2}", time(other) / time(of)))
         });
         let ratios = ratios.collect::<Vec<_>>().join(", ");
-        let cpu = if software { format!("{:.1}", work / median(&of.cpu)) } else { String::new() };
-        println!("{:32} {:9.1} {cpu:>9} {:7.3}s   {ratios}", of.case.name, work / median(&of.wall), of.first);
+        let cpu = if software {
+            format!("{:.1}", work / median(&of.cpu))
+        } else {
+            String::new()
+        };
+        println!(
+            "{:32} {:9.1} {cpu:>9} {:7.3}s   {ratios}",
+            of.case.name,
+            work / median(&of.wall),
+            of.first
+        );
     }
     println!("wall and cpu in dense-equivalent GFLOP/s, medians; first: seconds with compilation");
 }
@@ -137,7 +175,13 @@ fn report(gpu: &Gpu, all: &[Measured], args: &Args) -> serde_json::Value {
 
 impl Args {
     fn parse() -> Result<Self, AnyError> {
-        let mut parsed = Self { size: 1024, rounds: 10, adapter: AdapterChoice::Auto, only: None, json: None };
+        let mut parsed = Self {
+            size: 1024,
+            rounds: 10,
+            adapter: AdapterChoice::Auto,
+            only: None,
+            json: None,
+        };
         let mut args = std::env::args().skip(1);
         while let Some(flag) = args.next() {
             let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
@@ -152,7 +196,10 @@ impl Args {
             }
         }
         if parsed.size == 0 || parsed.size % 128 != 0 {
-            return Err("--size must be a multiple of 128, so that the hand-written kernels need no edges".into());
+            return Err(
+                "--size must be a multiple of 128, so that the hand-written kernels need no edges"
+                    .into(),
+            );
         }
         Ok(parsed)
     }
