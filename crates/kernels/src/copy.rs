@@ -279,11 +279,11 @@ mod tests {
 
     #[test]
     fn two_large_axes_that_change_places_are_a_transpose() {
-        let swapped = |shape: &[usize], from: &[isize]| super::swapped(&region(shape, from).axes());
-        assert_eq!(swapped(&[64, 32], &[1, 64]), Some(1));
-        assert_eq!(swapped(&[2, 64, 3, 32], &[6144, 1, 64, 192]), Some(2));
-        assert_eq!(swapped(&[64, 4], &[1, 64]), None);
-        assert_eq!(swapped(&[64, 32], &[32, 1]), None);
+        let at = |shape: &[usize], from: &[isize]| swapped(&region(shape, from).axes());
+        assert_eq!(at(&[64, 32], &[1, 64]), Some(1));
+        assert_eq!(at(&[2, 64, 3, 32], &[6144, 1, 64, 192]), Some(2));
+        assert_eq!(at(&[64, 4], &[1, 64]), None);
+        assert_eq!(at(&[64, 32], &[32, 1]), None);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! CenterCropPad: the middle of a tensor, or the tensor in the middle of zeros.
 
-use super::moving::{axes_of, same_size};
+use super::moving::{axes_of, place, same_size};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels::{Padding, pad};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX CenterCropPad-18: the sizes in input 1, reached by cutting or by adding zeros on both sides; where that does not come
@@ -16,7 +18,7 @@ pub struct CenterCropPad {
 }
 
 /// How one axis of `from` elements becomes one of `to`: (elements skipped in the input, zeros before, elements copied).
-pub(super) fn centred(from: usize, to: usize) -> (usize, usize, usize) {
+fn centred(from: usize, to: usize) -> (usize, usize, usize) {
     let (cut, pad) = (from.saturating_sub(to) / 2, to.saturating_sub(from) / 2);
     (cut, pad, from.min(to))
 }
@@ -83,6 +85,22 @@ impl Operator for CenterCropPad {
             .unzip();
         out.place(&x.select([from.len()], from)?, to)?;
         Ok(vec![out])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        let begin = x.shape.iter().zip(&y.shape).map(|(&from, &to)| {
+            let (cut, zeros, _) = centred(from, to);
+            zeros as i64 - cut as i64
+        });
+        let begin: Vec<i64> = begin.collect();
+        let dispatches = pad(cx.caps(), &x, &begin, Padding::Known(0), &y)?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {

@@ -1,11 +1,13 @@
 //! Tensors made from little: ConstantOfShape, EyeLike and Range.
 
-use super::moving::LONGEST;
+use super::moving::{LONGEST, place, word};
 use crate::attrs::dtype_code;
 use crate::dim::Dim;
 use crate::fact::{Facts, MAX_FOLLOWED, Tensors, Values};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{eye, fill, range};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX ConstantOfShape-25: one value in the shape that input 0 holds.
@@ -53,6 +55,16 @@ impl Operator for ConstantOfShape {
         }])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let dispatches = fill(cx.caps(), &cx.output(0)?, word(&self.value)?)?;
+        cx.emit(dispatches);
+        Ok(())
+    }
+
     fn cases() -> Vec<Case> {
         let case = |name: &str, value: HostTensor, shape: &[i64]| {
             let op = ConstantOfShape { value };
@@ -64,6 +76,8 @@ impl Operator for ConstantOfShape {
             case("true", HostTensor::scalar(true), &[9]).constant(&[0]),
             case("scalar", HostTensor::scalar(2f32), &[]).constant(&[0]),
             case("nothing", HostTensor::scalar(2f32), &[3, 0]).constant(&[0]),
+            case("large", HostTensor::scalar(-7i64), &[200, 100]).constant(&[0]),
+            case("large booleans", HostTensor::scalar(true), &[70_001]).constant(&[0]),
             case("run-time shape", HostTensor::scalar(2.5f64), &[2, 2]),
         ]
     }
@@ -116,6 +130,19 @@ impl Operator for EyeLike {
         let values = (0..rows * columns).map(one).collect();
         let dtype = self.dtype.unwrap_or(x.dtype());
         Ok(vec![HostTensor::from_i64(dtype, [rows, columns], values)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let y = cx.output(0)?;
+        let dtype = cx.output_dtype(0).unwrap_or(DType::F32);
+        let one = word(&HostTensor::from_i64(dtype, [], vec![1])?)?;
+        let dispatches = eye(cx.caps(), self.k, one, &y)?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {
@@ -174,9 +201,10 @@ impl Range {
             let values = (0..n).map(|i| start.clone() + (step.saturating_mul(i)).into());
             return Ok(Fact::of_dims(dtype, &[n as usize], values.collect()));
         }
-        let fact = Fact::new(dtype, [count]);
+        let fact = Fact::new(dtype, [count.clone()]);
         let far = start.known().map(|s| {
-            let last = s.saturating_add(step.saturating_mul(LONGEST - 1));
+            let steps = count.known().unwrap_or(LONGEST) - 1;
+            let last = s.saturating_add(step.saturating_mul(steps));
             (s.min(last), s.max(last))
         });
         Ok(match far {
@@ -251,6 +279,38 @@ impl Operator for Range {
         )?])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        let known = |i| {
+            let fact = cx.inputs.opt(i);
+            fact.is_some_and(|f| f.constant().is_some() || f.is_symbolic())
+        };
+        // A 64-bit range must be proven to stay within the device's 32 bits.
+        let fits = |f: &Fact| {
+            let whole = !f.dtype.is_float();
+            let narrow = |n| i32::try_from(n).is_ok();
+            !whole
+                || f.range()
+                    .is_some_and(|(low, high)| narrow(low) && narrow(high))
+        };
+        if !known(0) || !known(2) {
+            return Place::host("start and delta come from a run");
+        }
+        match cx.outputs.iter().all(fits) {
+            true => place(cx, &[]),
+            false => Place::host("integers may pass 32 bits"),
+        }
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let one = |i: usize| match cx.constant(i) {
+            Some(t) => word(t),
+            None => Err(cx.error(format!("input {i} is not known"))),
+        };
+        let dispatches = range(cx.caps(), one(0)?, one(2)?, &cx.output(0)?)?;
+        cx.emit(dispatches);
+        Ok(())
+    }
+
     fn cases() -> Vec<Case> {
         let case = |name: &str, dtype: DType, bounds: [f64; 3]| {
             let scalar = |v: f64| HostTensor::from_f64(dtype, vec![], vec![v]);
@@ -267,6 +327,8 @@ impl Operator for Range {
             case("floats down", DType::F32, [1.0, -5.0, -0.3]),
             case("f16", DType::F16, [0.0, 40.0, 0.1]),
             case("f64", DType::F64, [0.0, 1.0, 0.125]),
+            case("many", DType::I64, [-9.0, 50_000.0, 3.0]),
+            case("many floats", DType::F32, [1.0, 5_000.0, 0.25]),
             case("bf16", DType::BF16, [0.0, 9.0, 2.0]),
             case("backwards", DType::F32, [1.0, 0.0, 1.0]),
             run_time,

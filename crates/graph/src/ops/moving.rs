@@ -113,3 +113,12 @@ pub(super) fn emit_copy(
     cx.emit(dispatches);
     Ok(())
 }
+
+/// The bits that the device stores for the one element of a tensor.
+pub(super) fn word(tensor: &HostTensor) -> Result<u32> {
+    let bytes = crate::convert::to_device(tensor, "a scalar")?;
+    match bytes.first_chunk() {
+        Some(first) => Ok(u32::from_le_bytes(*first)),
+        None => Err(Error::Graph("a scalar without an element".into())),
+    }
+}

@@ -1,9 +1,12 @@
 //! OneHot: indices as rows with one element on.
 
+use super::moving::place;
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::one_hot;
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX OneHot-11: inputs are indices, the depth, and the values [off, on]. Indices in `-depth..depth` turn one element
@@ -73,6 +76,18 @@ impl Operator for OneHot {
             })
         });
         Ok(vec![values.select(shape, offsets)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0, 2])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (indices, values, y) = (cx.input(0)?, cx.input(2)?, cx.output(0)?);
+        let axis = axis_index("OneHot", self.axis, y.shape.len())?;
+        let dispatches = one_hot(cx.caps(), &indices, &values, axis, &y)?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {

@@ -1,10 +1,12 @@
 //! Pad: elements added around a tensor, or cut off.
 
-use super::moving::{axes_of, moved, same_dtype};
+use super::moving::{axes_of, moved, place, same_dtype, word};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{Padding, pad};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// What the added elements are.
@@ -164,6 +166,29 @@ impl Operator for Pad {
         Ok(vec![out])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0, 2])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        let pads = cx.opt_ints(1)?.unwrap_or_default();
+        let pads = Pad::by_axis(x.shape.len(), &pads, cx.opt_ints(3)?, 0)?;
+        let begin: Vec<i64> = pads.into_iter().map(|(begin, _)| begin).collect();
+        let value = cx.opt_input(2);
+        let padding = match (self.mode, &value, cx.constant(2)) {
+            (PadMode::Constant, _, Some(value)) => Padding::Known(word(value)?),
+            (PadMode::Constant, Some(value), None) => Padding::View(value),
+            (PadMode::Constant, None, None) => Padding::Known(0),
+            (PadMode::Reflect, ..) => Padding::Reflect,
+            (PadMode::Edge, ..) => Padding::Edge,
+            (PadMode::Wrap, ..) => Padding::Wrap,
+        };
+        let dispatches = pad(cx.caps(), &x, &begin, padding, &y)?;
+        cx.emit(dispatches);
+        Ok(())
+    }
+
     fn moves(&self, input: usize) -> bool {
         // Symbols cannot be told from a constant, so only what copies elements is followed.
         input == 0 && self.mode != PadMode::Constant
@@ -185,6 +210,8 @@ impl Operator for Pad {
         use PadMode::*;
         vec![
             case("zeros", Constant, &[2, 3, 4, 5], &[0, 0, 1, 2, 0, 0, 3, 4]),
+            case("by fours", Constant, &[3, 8], &[1, 4, 0, 8]),
+            case("channels", Edge, &[2, 3, 8], &[0, 1, 0, 0, 2, 0]),
             case("cut and pad", Constant, &[4, 6], &[-1, 2, 0, -3]),
             case("edge", Edge, &[3, 5], &[2, 1, 0, 3]),
             case("edge cut", Edge, &[3, 5], &[2, -1, 0, 3]),

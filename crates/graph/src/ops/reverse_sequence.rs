@@ -1,9 +1,11 @@
 //! ReverseSequence: the beginnings of sequences reversed.
 
-use super::moving::{moved, same_size};
+use super::moving::{moved, place, same_size};
 use crate::fact::{Facts, Tensors, Values};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::reverse_sequence;
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX ReverseSequence-10: for each entry of the batch, the first `lengths` (input 1) elements in reverse, the others as
@@ -75,6 +77,18 @@ impl Operator for ReverseSequence {
             offsets.push(shape.offset(&from));
         }
         Ok(vec![x.select(shape, offsets)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0, 1])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, lengths, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
+        let (_, time) = self.axes(x.shape.len())?;
+        let dispatches = reverse_sequence(cx.caps(), &x, &lengths, time == 1, &y)?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn moves(&self, input: usize) -> bool {

@@ -1,8 +1,11 @@
 //! Trilu: the upper or lower triangle of matrices.
 
+use super::moving::place;
 use crate::fact::{Facts, Tensors, Values};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels::trilu;
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX Trilu-14: what lies on the other side of diagonal `k` (input 1, 0 without it) becomes 0.
@@ -60,6 +63,23 @@ impl Operator for Trilu {
         let mut out = HostTensor::zeros(x.dtype(), x.shape())?;
         out.place(&x.select([kept.len()], kept.iter().copied())?, kept)?;
         Ok(vec![out])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        match cx.inputs.opt(1) {
+            Some(k) if k.constant().is_none() && !k.is_symbolic() => {
+                Place::host("the diagonal comes from a run")
+            }
+            _ => place(cx, &[0]),
+        }
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        let k = cx.opt_ints(1)?.and_then(|v| v.first().copied());
+        let dispatches = trilu(cx.caps(), &x, self.upper, k.unwrap_or(0), &y)?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {
