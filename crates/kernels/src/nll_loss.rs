@@ -70,43 +70,54 @@ pub fn nll_loss(
             caps, logs, form, labels, weights, ignore, false, loss.span,
         )?]);
     }
-    let scratch = scratch
-        .ok_or_else(|| Error::shape("nll_loss", "no scratch"))?
-        .span;
-    let at = |offset: u64, shape: &[usize]| View {
+    let scratch = scratch.ok_or_else(|| Error::shape("nll_loss", "no scratch"))?;
+    // Where all samples weigh 1, their number is known.
+    let counts = total == Total::Mean && (weights.is_some() || ignore.is_some());
+    let rows = if counts { 2 } else { 1 };
+    let z = part(scratch, 0, &[rows, samples]);
+    let mut dispatches = vec![each(
+        caps, logs, form, labels, weights, ignore, counts, z.span,
+    )?];
+    dispatches.extend(totals(caps, &z, total, loss, scratch)?);
+    Ok(dispatches)
+}
+
+/// A tensor in the scratch.
+fn part(scratch: &View, offset: u64, shape: &[usize]) -> View {
+    View {
         span: Span {
-            offset: scratch.offset + offset,
+            offset: scratch.span.offset + offset,
             bytes: Store::F32.bytes(shape),
-            ..scratch
+            ..scratch.span
         },
         store: Store::F32,
         shape: shape.into(),
-    };
-    let [pair_at, rest_at] = layout(samples);
-    let rest = at(
-        rest_at,
-        &[(scratch.bytes.saturating_sub(rest_at) / 4) as usize],
-    );
-    // Where all samples weigh 1, their number is known.
-    let counts = total == Total::Mean && (weights.is_some() || ignore.is_some());
-    let z = if counts {
-        at(0, &[2, samples])
-    } else {
-        at(0, &[1, samples])
-    };
-    let pair = at(pair_at, &[2]);
-    let first = each(caps, logs, form, labels, weights, ignore, counts, z.span)?;
-    let (sums, kind) = match (counts, total) {
-        (true, _) => (&pair, Reduction::Sum),
-        (false, Total::Mean) => (loss, Reduction::Mean),
-        (false, _) => (loss, Reduction::Sum),
-    };
-    let mut dispatches = vec![first];
-    dispatches.extend(reduce(caps, &z, &[1], sums, kind, Some(&rest))?);
-    if counts {
-        let ratio = Dispatch::new(Variant::new("ratio"));
-        dispatches.push(ratio.bind("PAIR", pair.span).bind("Y", loss.span));
     }
+}
+
+/// loss = the sum or mean of z[0], or with two rows the sum of z[0] over that of z[1].
+fn totals(
+    caps: &Caps,
+    z: &View,
+    total: Total,
+    loss: &View,
+    scratch: &View,
+) -> Result<Vec<Dispatch>> {
+    let [pair_at, rest_at] = layout(z.last());
+    let left = scratch.span.bytes.saturating_sub(rest_at) / 4;
+    let rest = part(scratch, rest_at, &[left as usize]);
+    if z.shape[0] == 1 {
+        let kind = if total == Total::Mean {
+            Reduction::Mean
+        } else {
+            Reduction::Sum
+        };
+        return reduce(caps, z, &[1], loss, kind, Some(&rest));
+    }
+    let pair = part(scratch, pair_at, &[2]);
+    let mut dispatches = reduce(caps, z, &[1], &pair, Reduction::Sum, Some(&rest))?;
+    let ratio = Dispatch::new(Variant::new("ratio"));
+    dispatches.push(ratio.bind("PAIR", pair.span).bind("Y", loss.span));
     Ok(dispatches)
 }
 

@@ -203,41 +203,48 @@ impl Operator for TopK {
                 case(&format!("ties {dtype}"), ties(dtype), 4);
             }
         }
-        let op = TopK {
-            axis: -1,
-            largest: true,
-            sorted: true,
-        };
-        let wide = |n| samples::uniform(&[2, n], 5);
-        out.extend([1000, 3000].map(|n| {
-            let inputs = vec![wide(n), samples::ints(&[37])];
-            Case::new(&format!("{n} wide"), op.clone(), inputs).constant(&[1])
-        }));
-        // So many that sorting pays.
-        for (dtype, axis, largest) in [
-            (DType::F32, 0, false),
-            (DType::F32, 1, true),
-            (DType::I64, 1, false),
-            (DType::U8, 0, true),
-        ] {
-            let op = TopK {
-                axis,
-                largest,
-                sorted: true,
-            };
-            let x = samples::integers(dtype, &[150, 3, 2], 6, 0, 40);
-            let x = if axis == 1 {
-                samples::integers(dtype, &[2, 190, 3], 7, 0, 40)
-            } else {
-                x
-            };
-            let title = format!("sorted {dtype} axis {axis} largest {largest}");
-            out.push(Case::new(&title, op, vec![x, samples::ints(&[100])]).constant(&[1]));
-        }
-        let inputs = vec![wide(9), samples::ints(&[4])];
-        out.push(Case::new("run-time k", op, inputs));
+        out.extend(large_cases());
         out
     }
+}
+
+/// Wide rows, and so many elements that sorting pays.
+fn large_cases() -> Vec<Case> {
+    let mut out = vec![];
+    let op = TopK {
+        axis: -1,
+        largest: true,
+        sorted: true,
+    };
+    let wide = |n| samples::uniform(&[2, n], 5);
+    out.extend([1000, 3000].map(|n| {
+        let inputs = vec![wide(n), samples::ints(&[37])];
+        Case::new(&format!("{n} wide"), op.clone(), inputs).constant(&[1])
+    }));
+    // So many that sorting pays.
+    for (dtype, axis, largest) in [
+        (DType::F32, 0, false),
+        (DType::F32, 1, true),
+        (DType::I64, 1, false),
+        (DType::U8, 0, true),
+    ] {
+        let op = TopK {
+            axis,
+            largest,
+            sorted: true,
+        };
+        let x = samples::integers(dtype, &[150, 3, 2], 6, 0, 40);
+        let x = if axis == 1 {
+            samples::integers(dtype, &[2, 190, 3], 7, 0, 40)
+        } else {
+            x
+        };
+        let title = format!("sorted {dtype} axis {axis} largest {largest}");
+        out.push(Case::new(&title, op, vec![x, samples::ints(&[100])]).constant(&[1]));
+    }
+    let inputs = vec![wide(9), samples::ints(&[4])];
+    out.push(Case::new("run-time k", op, inputs));
+    out
 }
 
 /// k as a count, if axis `axis` has that many of its `n` elements.

@@ -6,90 +6,73 @@ use crate::samples;
 use tilewright_tensor::{DType, HostTensor};
 
 pub(super) fn cases() -> Vec<Case> {
-    let x = || samples::between(&[2, 3, 4], 1, 0.5, 2.0);
     let mut out = vec![];
     for (name, kind) in ROWS {
-        let op = || Reduce::new(kind);
-        let case = |title: &str, op, inputs: Vec<HostTensor>| {
-            Case::new(&format!("{name} {title}"), op, inputs).constant(&[1])
-        };
-        let dropped = Reduce {
-            keep_dims: false,
-            ..op()
-        };
-        let noop = Reduce {
-            noop_with_empty_axes: true,
-            ..op()
-        };
-        let axes = samples::ints;
-        out.extend([
-            case("all", op(), vec![x()]),
-            case("last", op(), vec![x(), axes(&[-1])]),
-            case("middle", dropped.clone(), vec![x(), axes(&[1])]),
-            case("first and last", dropped.clone(), vec![x(), axes(&[2, 0])]),
-            case("no axes", op(), vec![x(), axes(&[])]),
-            case("noop", noop.clone(), vec![x(), axes(&[])]),
-            case("scalar", dropped.clone(), vec![samples::of(&[], &[1.5f32])]),
-            case(
-                "empty",
-                op(),
-                vec![samples::uniform(&[2, 0, 3], 1), axes(&[1])],
-            ),
-            case(
-                "none left",
-                op(),
-                vec![samples::uniform(&[2, 0, 3], 1), axes(&[2])],
-            ),
-            case(
-                "wide rows",
-                dropped.clone(),
-                vec![samples::between(&[5, 1027], 2, 0.5, 1.02), axes(&[1])],
-            )
-            .nmse(1e-9),
-            case(
-                "wide quads",
-                op(),
-                vec![samples::between(&[3, 2, 520], 3, 0.5, 1.02), axes(&[1, 2])],
-            )
-            .nmse(1e-9),
-            case(
-                "columns",
-                op(),
-                vec![samples::between(&[3, 40, 6], 4, 0.5, 1.5), axes(&[1])],
-            )
-            .nmse(1e-9),
-            case(
-                "column quads",
-                dropped.clone(),
-                vec![samples::between(&[33, 8], 5, 0.5, 1.5), axes(&[0])],
-            )
-            .nmse(1e-9),
-            case(
-                "alternating",
-                dropped,
-                vec![
-                    samples::between(&[3, 2, 3, 2, 5], 6, 0.5, 1.5),
-                    axes(&[0, 2, 4]),
-                ],
-            )
-            .nmse(1e-9),
-        ]);
+        out.extend(axes_cases(name, kind));
+        out.extend(wide_cases(name, kind));
         out.extend(typed_cases(name, kind));
     }
-    out.push(
-        Case::new(
-            "many",
-            Reduce::new(Reduction::Sum),
-            vec![samples::uniform(&[3, 70001], 7), samples::ints(&[1])],
-        )
-        .constant(&[1]),
-    );
+    let sum = || Reduce::new(Reduction::Sum);
+    let x = samples::uniform(&[3, 70001], 7);
+    out.push(Case::new("many", sum(), vec![x, samples::ints(&[1])]).constant(&[1]));
+    let x = samples::uniform(&[2, 3, 4], 1);
     out.push(Case::new(
         "run-time axes",
-        Reduce::new(Reduction::Sum),
-        vec![x(), samples::ints(&[1])],
+        sum(),
+        vec![x, samples::ints(&[1])],
     ));
     out.extend(special_cases());
+    out
+}
+
+/// Axes, attributes, and tensors without elements or axes.
+fn axes_cases(name: &str, kind: Reduction) -> Vec<Case> {
+    let x = || samples::between(&[2, 3, 4], 1, 0.5, 2.0);
+    let none = || samples::uniform(&[2, 0, 3], 1);
+    let table: [(&str, HostTensor, Option<&[i64]>, [bool; 2]); 9] = [
+        ("all", x(), None, [true, false]),
+        ("last", x(), Some(&[-1]), [true, false]),
+        ("middle", x(), Some(&[1]), [false, false]),
+        ("first and last", x(), Some(&[2, 0]), [false, false]),
+        ("no axes", x(), Some(&[]), [true, false]),
+        ("noop", x(), Some(&[]), [true, true]),
+        ("scalar", samples::of(&[], &[1.5f32]), None, [false, false]),
+        ("empty", none(), Some(&[1]), [true, false]),
+        ("none left", none(), Some(&[2]), [true, false]),
+    ];
+    let mut out = vec![];
+    for (title, x, axes, [keep_dims, noop_with_empty_axes]) in table {
+        let op = Reduce {
+            kind,
+            keep_dims,
+            noop_with_empty_axes,
+        };
+        let inputs = std::iter::once(x).chain(axes.map(samples::ints)).collect();
+        out.push(Case::new(&format!("{name} {title}"), op, inputs).constant(&[1]));
+    }
+    out
+}
+
+/// Enough elements for every loop of the kernels. They are near 1 where many are multiplied.
+fn wide_cases(name: &str, kind: Reduction) -> Vec<Case> {
+    let table: [(&str, &[usize], &[i64], f32, f32); 5] = [
+        ("wide rows", &[5, 1027], &[1], 0.5, 1.02),
+        ("wide quads", &[3, 2, 520], &[1, 2], 0.5, 1.02),
+        ("columns", &[3, 40, 6], &[1], 0.5, 1.5),
+        ("column quads", &[33, 8], &[0], 0.5, 1.5),
+        ("alternating", &[3, 2, 3, 2, 5], &[0, 2, 4], 0.5, 1.5),
+    ];
+    let mut out = vec![];
+    for (title, shape, axes, low, high) in table {
+        let op = Reduce {
+            keep_dims: false,
+            ..Reduce::new(kind)
+        };
+        let inputs = vec![samples::between(shape, 2, low, high), samples::ints(axes)];
+        let case = Case::new(&format!("{name} {title}"), op, inputs).constant(&[1]);
+        // A product of a thousand factors gathers as many roundings.
+        out.push(case.nmse(1e-9));
+    }
     out
 }
 
