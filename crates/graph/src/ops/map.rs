@@ -17,6 +17,10 @@ pub struct Map {
 }
 
 impl Map {
+    pub(crate) fn new(program: Program) -> Map {
+        Map { program }
+    }
+
     fn check<T>(&self, inputs: &[T]) -> Result<()> {
         if inputs.len() != self.program.inputs.len() {
             let what = format!(

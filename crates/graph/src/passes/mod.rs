@@ -6,10 +6,14 @@ use std::collections::HashMap;
 use tilewright_device::Caps;
 
 mod control;
+mod fuse;
 mod layout;
+mod tidy;
 
 pub use control::inline_constant_if;
+pub use fuse::fuse;
 pub use layout::layout;
+pub use tidy::tidy;
 
 /// A node under reconstruction: where it was, and its inputs in the new graph.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub struct Visit<'a> {
     pub node: &'a Node,
     /// Its inputs in the new graph.
     pub inputs: &'a [Option<Value>],
+    /// Earlier values of the old graph, and what stands for them in the new one.
+    pub made: &'a HashMap<Value, Value>,
 }
 
 /// Rebuilds `graph` node by node. `rule` may add other nodes to the new graph and answer with the values that stand for
@@ -63,6 +69,7 @@ fn rebuild(
             index,
             node,
             inputs: &inputs,
+            made: &map,
         };
         let values = match rule(&visit, &mut new)? {
             Some(values) => values,
@@ -131,7 +138,9 @@ pub fn specialise(graph: &Graph, known: &HashMap<Value, Known>) -> Result<Graph>
 /// The passes before a graph runs on a device, in order.
 pub fn device(graph: &Graph, caps: &Caps) -> Result<Graph> {
     let graph = inline_constant_if(graph)?;
+    let graph = tidy(&graph)?;
     let graph = layout(&graph, caps)?;
-    // The transposes that nobody needs any more.
-    rewrite(&graph, |_, _| Ok(None))
+    // Without the transposes that nobody needs any more, which would count as users.
+    let graph = rewrite(&graph, |_, _| Ok(None))?;
+    fuse(&graph, caps)
 }

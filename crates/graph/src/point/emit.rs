@@ -29,6 +29,9 @@ impl Program {
                 .and_then(|f| f.range())
                 .map(|(a, b)| (a.into(), b.into()))
         };
+        if cx.outputs.iter().any(|f| f.rank() > 8) {
+            return Place::host("more than 8 axes");
+        }
         match self.device_gap(&operands.iter().map(span).collect::<Vec<_>>()) {
             Some(reason) => Place::host(reason),
             None => Place::Device,
