@@ -139,7 +139,6 @@ pub use one_hot::OneHot;
 pub use pad::{Pad, PadMode};
 pub use reshape::{Flatten, Identity, Reshape};
 pub use reverse_sequence::ReverseSequence;
-pub use scatter::Combine;
 pub use scatter_elements::ScatterElements;
 pub use scatter_nd::ScatterND;
 pub use select_by_data::{Compress, NonZero, Unique};
@@ -180,6 +179,8 @@ pub use scan::Scan;
 pub use signal::{MelWeightMatrix, SignalWindow, WindowKind};
 pub use squash::{Activation, Squash};
 pub use tf_idf::{TfIdfMode, TfIdfVectorizer};
+
+pub use tilewright_kernels::Combine;
 
 ops! {
     source::Input,

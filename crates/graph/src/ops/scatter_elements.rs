@@ -2,10 +2,12 @@
 
 use super::gather_elements::element_offsets;
 use super::moving::{same_dtype, same_size};
-use super::scatter::{Combine, scattered};
+use super::scatter::{from_attrs, placed, reduction, result, scattered, scratch};
 use crate::fact::{Facts, Tensors, Values, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels::{Combine, scatter_elements};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX ScatterElements-18: a copy of the data with `out[i, indices[i, j, ..], ..] = updates[i, j, ..]` for axis 1. Negative
@@ -15,7 +17,7 @@ pub struct ScatterElements {
     /// The axis that indices count in; negative counts from the end.
     pub axis: i64,
     /// How updates meet what is there.
-    pub reduction: Combine,
+    pub combine: Combine,
 }
 
 impl Operator for ScatterElements {
@@ -24,13 +26,13 @@ impl Operator for ScatterElements {
     fn attrs(&self) -> Attrs {
         Attrs::new("ScatterElements")
             .with("axis", self.axis)
-            .with("reduction", self.reduction.name().to_string())
+            .with("reduction", reduction(self.combine))
     }
 
     fn from_attrs(_: &str, attrs: &Attrs) -> Result<Self> {
         Ok(ScatterElements {
             axis: attrs.or("axis", 0)?,
-            reduction: Combine::from_attrs(attrs)?,
+            combine: from_attrs(attrs)?,
         })
     }
 
@@ -44,23 +46,38 @@ impl Operator for ScatterElements {
         for (a, b) in indices.shape.iter().zip(&updates.shape) {
             same_size("ScatterElements", a, b)?;
         }
-        Ok(vec![self.reduction.fact(data, updates)])
+        Ok(vec![result(self.combine, data, updates)])
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let (data, indices, updates) = (inputs.req(0)?, inputs.req(1)?, inputs.req(2)?);
         inputs.ints(1)?;
         let offsets = element_offsets("ScatterElements", data.shape(), indices, self.axis)?;
-        Ok(vec![scattered(data, updates, &offsets, self.reduction)?])
+        Ok(vec![scattered(data, updates, &offsets, self.combine)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        placed(self.combine, cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (data, indices, updates) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+        let axis = axis_index("ScatterElements", self.axis, data.shape.len())?;
+        let scratch = scratch(cx, self.combine, data.elements(), indices.elements());
+        let (views, y) = ([&data, &indices, &updates], cx.output(0)?);
+        let dispatches =
+            scatter_elements(cx.caps(), views, axis, self.combine, scratch.as_ref(), &y)?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn moves(&self, input: usize) -> bool {
-        input != 1 && self.reduction == Combine::None
+        input != 1 && self.combine == Combine::Replace
     }
 
     fn cases() -> Vec<Case> {
-        let case = |name: &str, axis, reduction, [x, i, u]: [HostTensor; 3]| {
-            let op = ScatterElements { axis, reduction };
+        let case = |name: &str, axis, combine, [x, i, u]: [HostTensor; 3]| {
+            let op = ScatterElements { axis, combine };
             Case::new(name, op, vec![x, i, u])
         };
         let tensors = |dtype, x: &[usize], u: &[usize], axis: usize| {
@@ -84,8 +101,8 @@ impl Operator for ScatterElements {
         };
         let f = DType::F32;
         let mut cases = vec![
-            case("rows", 0, Combine::None, distinct(0)),
-            case("columns", -1, Combine::None, distinct(1)),
+            case("rows", 0, Combine::Replace, distinct(0)),
+            case("columns", -1, Combine::Replace, distinct(1)),
             case("sum", 0, Combine::Add, tensors(f, &[4, 5], &[9, 5], 0)),
             case(
                 "sum of many",

@@ -2,10 +2,12 @@
 
 use super::gather_nd::slice_offsets;
 use super::moving::{same_dtype, same_size};
-use super::scatter::{Combine, scattered};
+use super::scatter::{from_attrs, placed, reduction, result, scattered, scratch};
 use crate::fact::{Facts, Tensors, Values};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{Combine, scatter_nd};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX ScatterND-18: a copy of the data in which the slice that each tuple in the last axis of the indices names is combined
@@ -14,19 +16,19 @@ use tilewright_tensor::{DType, HostTensor};
 #[derive(Clone, Debug)]
 pub struct ScatterND {
     /// How updates meet what is there.
-    pub reduction: Combine,
+    pub combine: Combine,
 }
 
 impl Operator for ScatterND {
     const NAMES: &'static [&'static str] = &["ScatterND"];
 
     fn attrs(&self) -> Attrs {
-        Attrs::new("ScatterND").with("reduction", self.reduction.name().to_string())
+        Attrs::new("ScatterND").with("reduction", reduction(self.combine))
     }
 
     fn from_attrs(_: &str, attrs: &Attrs) -> Result<Self> {
         Ok(ScatterND {
-            reduction: Combine::from_attrs(attrs)?,
+            combine: from_attrs(attrs)?,
         })
     }
 
@@ -48,7 +50,7 @@ impl Operator for ScatterND {
         for (a, b) in expected.iter().zip(&updates.shape) {
             same_size("ScatterND", a, b)?;
         }
-        Ok(vec![self.reduction.fact(data, updates)])
+        Ok(vec![result(self.combine, data, updates)])
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
@@ -58,15 +60,30 @@ impl Operator for ScatterND {
         let tuple = *indices.shape().last().unwrap_or(&0);
         let inner: usize = data.shape()[tuple..].iter().product();
         let offsets: Vec<usize> = starts.into_iter().flat_map(|s| s..s + inner).collect();
-        Ok(vec![scattered(data, updates, &offsets, self.reduction)?])
+        Ok(vec![scattered(data, updates, &offsets, self.combine)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        placed(self.combine, cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (data, indices, updates) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+        let (tuple, tuples) = indices.shape.split_last().unwrap_or((&0, &[]));
+        let places = data.shape.iter().take(*tuple).product();
+        let scratch = scratch(cx, self.combine, places, tuples.iter().product());
+        let (views, y) = ([&data, &indices, &updates], cx.output(0)?);
+        let dispatches = scatter_nd(cx.caps(), views, self.combine, scratch.as_ref(), &y)?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn moves(&self, input: usize) -> bool {
-        input != 1 && self.reduction == Combine::None
+        input != 1 && self.combine == Combine::Replace
     }
 
     fn cases() -> Vec<Case> {
-        let case = |name: &str, reduction, dtype, x: &[usize], i: HostTensor| {
+        let case = |name: &str, combine, dtype, x: &[usize], i: HostTensor| {
             let (tuple, tuples) = i.shape().split_last().unwrap_or((&0, &[]));
             let u = [tuples, &x[*tuple..]].concat();
             let inputs = vec![
@@ -74,23 +91,23 @@ impl Operator for ScatterND {
                 i,
                 samples::integers(dtype, &u, 3, 1, 9),
             ];
-            Case::new(name, ScatterND { reduction }, inputs).constant(&[1])
+            Case::new(name, ScatterND { combine }, inputs).constant(&[1])
         };
         let index = |shape: &[usize], n: i64| samples::integers(DType::I64, shape, 7, -n, n);
         let f = DType::F32;
         let elements = || samples::of(&[4, 1], &[4i64, 3, -7, 7]);
         let mut cases = vec![
-            case("elements", Combine::None, f, &[8], elements()),
+            case("elements", Combine::Replace, f, &[8], elements()),
             case(
                 "slices",
-                Combine::None,
+                Combine::Replace,
                 f,
                 &[4, 3, 8],
                 samples::of(&[2, 1], &[0i64, -1]),
             ),
             case(
                 "odd slices",
-                Combine::None,
+                Combine::Replace,
                 f,
                 &[4, 3],
                 samples::of(&[2, 1], &[2i64, 1]),

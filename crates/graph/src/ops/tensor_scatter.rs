@@ -1,10 +1,12 @@
 //! TensorScatter: new entries written into a key-value cache.
 
-use super::moving::{same_dtype, same_size};
-use super::scatter::Combine;
+use super::moving::{place, same_dtype, same_size};
+use super::scatter::result;
 use crate::fact::{Facts, Tensors, Values, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{Combine, tensor_scatter};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX TensorScatter-24: a copy of the cache with the update written along `axis`, from input 2's position on, which each
@@ -66,7 +68,7 @@ impl Operator for TensorScatter {
         {
             return Err(inputs.error(format!("positions {at} for the cache {cache}")));
         }
-        Ok(vec![Combine::None.fact(cache, update)])
+        Ok(vec![result(Combine::Replace, cache, update)])
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
@@ -99,6 +101,27 @@ impl Operator for TensorScatter {
         let mut out = cache.clone();
         out.place(update, offsets)?;
         Ok(vec![out])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place(cx, &[0, 1, 2])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (cache, update, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
+        let (axis, first) = (self.axis(cache.shape.len())?, cx.opt_input(2));
+        let circular = self.circular;
+        let dispatches = tensor_scatter(
+            cx.caps(),
+            &cache,
+            &update,
+            first.as_ref(),
+            axis,
+            circular,
+            &y,
+        )?;
+        cx.emit(dispatches);
+        Ok(())
     }
 
     fn moves(&self, input: usize) -> bool {
