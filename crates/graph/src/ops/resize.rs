@@ -1,11 +1,13 @@
 //! Resize: enlarges or shrinks along any axes by interpolation.
 
 mod cases;
+mod lower;
 mod sizes;
 mod taps;
 
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result};
 use sizes::Extent;
@@ -239,6 +241,14 @@ impl Operator for Resize {
             (shape, values) = along(&shape, &values, *axis, taps, self.extrapolation.into());
         }
         Ok(vec![HostTensor::from_f64(x.dtype(), &shape, values)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        lower::place(self, cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        lower::lower(self, cx)
     }
 
     fn moves(&self, input: usize) -> bool {

@@ -1,0 +1,131 @@
+//! Interpolation along one or two neighbouring axes, from a table of taps.
+
+use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
+
+use crate::error::index;
+use crate::{Error, Result, Store, View};
+
+const KERNEL: &str = "resize";
+
+/// Threads of a workgroup.
+const THREADS: u32 = 64;
+
+/// In the table: a tap of no element, which has the value outside the tensor.
+pub const NO_ELEMENT: u32 = u32::MAX;
+
+/// An axis being resized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResizeAxis {
+    /// Elements of the input.
+    pub input: usize,
+    /// Elements of the output.
+    pub output: usize,
+    /// Taps of each.
+    pub taps: usize,
+}
+
+/// Sizes of a resize of `[outer, axes[0], axes[1], inner]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResizeShape {
+    /// Elements before the axes.
+    pub outer: usize,
+    /// The two axes; the first has one element and one tap where only one is resized.
+    pub axes: [ResizeAxis; 2],
+    /// Elements behind the axes.
+    pub inner: usize,
+    /// Every tap has weight 1 and there is one a place: elements of any 32-bit type are copied.
+    pub pick: bool,
+}
+
+/// Resizes x into y. `table` (u32) holds pairs of index and weight (its f32 bits): for each place of the first axis its taps,
+/// then those of the second. Taps of [`NO_ELEMENT`] have the value `outside`.
+///
+/// # Errors
+/// [`Error::Shape`] where a tensor has another number of elements, [`Error::Storage`], [`Error::TooLarge`].
+pub fn resize(
+    caps: &Caps,
+    shape: &ResizeShape,
+    x: &View,
+    table: &View,
+    outside: f32,
+    y: &View,
+) -> Result<Vec<Dispatch>> {
+    let ResizeShape {
+        outer,
+        axes: [h, w],
+        inner,
+        pick,
+    } = *shape;
+    for (name, view, expected) in [
+        ("x", x, outer * h.input * w.input * inner),
+        ("y", y, outer * h.output * w.output * inner),
+        (
+            "the table",
+            table,
+            2 * (h.output * h.taps + w.output * w.taps),
+        ),
+    ] {
+        if view.elements() != expected {
+            let what = format!("{name} is {view}, expected {expected} elements");
+            return Err(Error::shape(KERNEL, what));
+        }
+    }
+    if y.elements() == 0 {
+        return Ok(Vec::new());
+    }
+    let fits = |store| {
+        if pick {
+            store != Store::F16
+        } else {
+            store == Store::F32
+        }
+    };
+    for (operand, view) in [("x", x), ("y", y)] {
+        if !fits(view.store) || matches!(view.store, Store::Packed8 { .. }) {
+            return Err(Error::Storage {
+                kernel: KERNEL,
+                operand,
+                store: view.store,
+            });
+        }
+    }
+    let vec = inner % 4 == 0;
+    let elem = match (pick, vec) {
+        (true, true) => "vec4<u32>",
+        (true, false) => "u32",
+        (false, true) => "vec4<f32>",
+        (false, false) => "f32",
+    };
+    // Usual filters are unrolled; wide ones are walked.
+    let known = |taps: usize| if taps <= 4 { taps as u32 } else { 0 };
+    let variant = Variant::new("resize")
+        .part(if pick { "resize_pick" } else { "resize_sum" })
+        .set("THREADS", THREADS)
+        .set("KH", known(h.taps))
+        .set("KW", known(w.taps))
+        .alias("Elem", elem);
+    let lanes = if vec { 4 } else { 1 };
+    let size = |n: usize| index(KERNEL, "an extent", n);
+    index(KERNEL, "the number of elements", x.elements())?;
+    let count = size(y.elements() / lanes)?;
+    let work = (h.taps * w.taps) as u64 * y.elements() as u64;
+    let dispatch = Dispatch::new(variant)
+        .bind("X", x.span)
+        .bind("TAPS", table.span)
+        .bind("Y", y.span)
+        .param("count", count)
+        .param("inner", size(inner / lanes)?)
+        .param("in_h", size(h.input)?)
+        .param("in_w", size(w.input)?)
+        .param("out_h", size(h.output)?)
+        .param("out_w", size(w.output)?)
+        .param("taps_h", size(h.taps)?)
+        .param("taps_w", size(w.taps)?)
+        .param("outside", outside)
+        .groups(fold_groups(
+            u64::from(count.div_ceil(THREADS)),
+            caps.limits.groups,
+        ))
+        .work(4 * work);
+    Ok(vec![dispatch])
+}
