@@ -254,6 +254,7 @@ impl<'a> Binder<'a> {
         let (view, _) = self.new_view(&Fact::sized(fact.dtype, &fact.bind(self.bindings)?))?;
         let slot = view.span.slot;
         self.places.insert(value, slot);
+        self.wanted.insert(value);
         self.touch(slot, start);
         uploads.push(self.transfer(value, slot)?);
         Ok(slot)
@@ -335,7 +336,24 @@ impl<'a> Binder<'a> {
         }
     }
 
+    /// The values that are sizes, where somebody needs them as data.
+    fn sizes(&mut self) -> Result<()> {
+        let mut wanted: Vec<Value> = self.wanted.iter().copied().collect();
+        wanted.sort();
+        for value in wanted {
+            if let Some(fact) = self.graph.fact(value).filter(|f| f.is_symbolic()) {
+                let fact = fact.at(self.bindings)?;
+                let known = fact.constant().cloned();
+                let known = known
+                    .ok_or_else(|| Error::Graph(format!("the sizes {value} are not bound")))?;
+                self.plan.sizes.push((value, known));
+            }
+        }
+        Ok(())
+    }
+
     fn finish(mut self) -> Result<Plan> {
+        self.sizes()?;
         self.states();
         let mut tensors = vec![];
         for (slot, live) in self.plan.slots.iter().zip(&self.lives) {

@@ -46,6 +46,7 @@ pub(crate) fn run<'a>(
         let Some(bound) = bound.first() else {
             return Err(Error::Graph("no plan".into()));
         };
+        values.extend(bound.plan.sizes.iter().cloned());
         for &(v, at) in &bound.plan.reads {
             values.insert(v, engine.states.read(at, engine.model.gpu()).await?);
         }

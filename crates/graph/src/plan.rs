@@ -57,6 +57,8 @@ pub struct Plan {
     pub lower_bound: u64,
     /// What runs, in order.
     pub stages: Vec<PlanStage>,
+    /// Values that are sizes, known once bound: they are fed like inputs.
+    pub sizes: Vec<(Value, HostTensor)>,
     /// States that the host reads before the run: value and index.
     pub reads: Vec<(Value, usize)>,
     /// States that change after the run.

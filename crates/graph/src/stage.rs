@@ -56,7 +56,9 @@ impl Schedule {
         for (i, node) in graph.nodes().iter().enumerate() {
             let known = node.outputs.iter().all(Option::is_some);
             let source = matches!(node.op, Op::Input(_) | Op::Constant(_) | Op::State(_));
-            if live[i] && known && !source {
+            // Values followed symbolically are known when sizes are bound; nothing has to compute them.
+            let followed = node.outputs.iter().flatten().all(Fact::is_symbolic);
+            if live[i] && known && !source && !followed {
                 places[i] = Some(match caps {
                     Some(caps) => placed(graph, i, caps),
                     None => Place::host("host session"),
@@ -81,6 +83,19 @@ fn placed(graph: &Graph, index: usize, caps: &Caps) -> Place {
         .map(|v| v.and_then(|v| graph.fact(v)))
         .collect();
     let outputs: Vec<Fact> = node.outputs.iter().flatten().cloned().collect();
+    let limit = caps.limits.binding_bytes;
+    let bytes = |f: &Fact| {
+        f.elements()
+            .known()
+            .and_then(|n| u64::try_from(n).ok()?.checked_mul(4))
+    };
+    let over = |f: &&Fact| bytes(f).is_some_and(|n| n > limit);
+    if let Some(fact) = inputs.iter().flatten().copied().chain(&outputs).find(over) {
+        return Place::host(format!(
+            "{}{:?} is over the binding limit of {limit} bytes",
+            fact.dtype, fact.shape
+        ));
+    }
     node.op.place(&Placing {
         inputs: Inputs::new(node.op.static_name(), &inputs),
         outputs: &outputs,
