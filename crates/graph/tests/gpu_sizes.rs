@@ -30,7 +30,9 @@ fn graph() -> Graph {
     let zero = g.scalar(DType::I64, 0.0).unwrap();
     let rows = g.add1(op("Gather"), &[shape, zero]).unwrap();
     let to = Attrs::new("Cast").with("to", DType::F32);
-    let rows = g.add1(Op::from_name("Cast", &to).unwrap(), &[rows]).unwrap();
+    let rows = g
+        .add1(Op::from_name("Cast", &to).unwrap(), &[rows])
+        .unwrap();
     let z = g.add1(op("Add"), &[y, rows]).unwrap();
     g.output("z", z);
     g.output("shape", shape);
@@ -42,20 +44,33 @@ fn one_session_at_many_sizes() {
     let Some(gpu) = gpu() else { return };
     let g = graph();
     let mut session = Session::new(&Model::new(g.clone(), &gpu, ModelOptions::default())).unwrap();
-    assert!(session.host_steps().is_empty(), "{:?}", session.host_steps());
+    assert!(
+        session.host_steps().is_empty(),
+        "{:?}",
+        session.host_steps()
+    );
     let mut peak = 0;
-    for (i, rows) in [40, 1, 2, 7, 1, 33, 16, 3, 25, 12, 40, 5, 1].into_iter().enumerate() {
+    for (i, rows) in [40, 1, 2, 7, 1, 33, 16, 3, 25, 12, 40, 5, 1]
+        .into_iter()
+        .enumerate()
+    {
         let x = samples::uniform(&[rows, 7], i as u64);
         let expected = host::run(&g, &[x.clone()]).unwrap();
         let outputs = pollster::block_on(session.run(&[("x", x)])).unwrap();
-        assert!(nmse(&outputs[0].1, &expected[0]).unwrap() < 1e-10, "{rows} rows");
+        assert!(
+            nmse(&outputs[0].1, &expected[0]).unwrap() < 1e-10,
+            "{rows} rows"
+        );
         assert_eq!(outputs[1].1, expected[1], "{rows} rows");
         let bytes = gpu.memory_stats().bytes;
         if i == 0 {
             peak = bytes;
         }
         // The largest size came first; parameters of the plans that are kept are all that may be added.
-        assert!(bytes <= peak + 64 * 1024, "{bytes} bytes after {rows} rows, {peak} at first");
+        assert!(
+            bytes <= peak + 64 * 1024,
+            "{bytes} bytes after {rows} rows, {peak} at first"
+        );
     }
 }
 
@@ -64,8 +79,15 @@ fn a_wrong_size_is_named() {
     let Some(gpu) = gpu() else { return };
     let mut session = Session::new(&Model::new(graph(), &gpu, ModelOptions::default())).unwrap();
     let x = samples::uniform(&[4, 6], 0);
-    let error = pollster::block_on(session.run(&[("x", x)])).unwrap_err().to_string();
+    let error = pollster::block_on(session.run(&[("x", x)]))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("`x`") && error.contains("[4, 6]"), "{error}");
-    let error = pollster::block_on(session.run(&[])).unwrap_err().to_string();
-    assert!(error.contains("`x`") && error.contains("missing"), "{error}");
+    let error = pollster::block_on(session.run(&[]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`x`") && error.contains("missing"),
+        "{error}"
+    );
 }
