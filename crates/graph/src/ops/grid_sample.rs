@@ -2,8 +2,10 @@
 
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{self as kernels, Outside, Sampling};
 use tilewright_tensor::{DType, HostTensor};
 
 /// How values between elements are made.
@@ -125,6 +127,44 @@ impl Operator for GridSample {
         }
         let shape = [&x.shape()[..2], places].concat();
         Ok(vec![HostTensor::from_f64(x.dtype(), shape, out)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        let rank = cx.inputs.opt(0).map_or(0, Fact::rank);
+        if !matches!(rank, 4 | 5) {
+            return Place::host("only flat images and volumes have a kernel");
+        }
+        cx.floats_only()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, grid, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
+        if x.elements() == 0 {
+            // Nothing but zeros lies outside of nothing.
+            cx.emit(kernels::fill(cx.caps(), &y, 0)?);
+            return Ok(());
+        }
+        let mode = match self.mode {
+            SampleMode::Nearest => Sampling::Nearest,
+            SampleMode::Linear => Sampling::Linear,
+            SampleMode::Cubic => Sampling::Cubic,
+        };
+        let outside = match self.padding {
+            SamplePad::Zeros => Outside::Zeros,
+            SamplePad::Border => Outside::Border,
+            SamplePad::Reflection => Outside::Reflection,
+        };
+        let align = self.align_corners;
+        cx.emit(kernels::grid_sample(
+            cx.caps(),
+            &x,
+            &grid,
+            &y,
+            mode,
+            outside,
+            align,
+        )?);
+        Ok(())
     }
 
     fn cases() -> Vec<Case> {

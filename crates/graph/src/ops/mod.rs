@@ -19,6 +19,7 @@ mod conv_transpose;
 mod cum_sum;
 mod deform_conv;
 mod det;
+mod dynamic_quantize;
 mod einsum;
 mod gather;
 mod gemm;
@@ -109,6 +110,7 @@ pub use conv_transpose::ConvTranspose;
 pub use cum_sum::CumSum;
 pub use deform_conv::DeformConv;
 pub use det::Det;
+pub use dynamic_quantize::DynamicQuantizeLinear;
 pub use einsum::Einsum;
 pub use gather::Gather;
 pub use gemm::Gemm;
@@ -123,7 +125,7 @@ pub use matmul_integer::{MatMulInteger, QLinearMatMul};
 pub use max_pool::MaxPool;
 pub use max_unpool::MaxUnpool;
 pub use nll_loss::{LossReduction, NllLoss};
-pub use quantize::{DequantizeLinear, DynamicQuantizeLinear, Granularity, QuantizeLinear};
+pub use quantize::{DequantizeLinear, Granularity, QuantizeLinear};
 pub use reduce::{Reduce, Reduction};
 pub use resize::{AspectPolicy, NearestMode, Resize, ResizeMode, Transform};
 pub use roi::{MaxRoiPool, RoiAlign, RoiMode};
@@ -235,7 +237,7 @@ ops! {
     matmul_integer::QLinearMatMul,
     max_unpool::MaxUnpool,
     quantize::DequantizeLinear,
-    quantize::DynamicQuantizeLinear,
+    dynamic_quantize::DynamicQuantizeLinear,
     quantize::QuantizeLinear,
     resize::Resize,
     roi::MaxRoiPool,

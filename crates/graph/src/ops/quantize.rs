@@ -1,10 +1,11 @@
 //! QuantizeLinear and DequantizeLinear: between floats and narrow integers, by scale and zero point.
 
 use crate::attrs::{dtype_code, dtype_from_code};
-use crate::dim::Dim;
-use crate::fact::{Facts, Inputs, Tensors, axis_index};
+use crate::fact::{Facts, Tensors, axis_index};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
+use tilewright_kernels::{self as kernels, Grain};
 use tilewright_tensor::{DType, HostTensor};
 
 /// Which scale belongs to which element: one for all, one for each index along `axis`, or one for each block of
@@ -55,6 +56,27 @@ impl Scales {
                 block,
                 count,
             } => (i / inner / size * count + i / inner % size / block) * inner + i % inner,
+        }
+    }
+}
+
+impl Scales {
+    /// The same for kernels.
+    fn grain(self) -> Grain {
+        match self {
+            Scales::Tensor => Grain::Tensor,
+            Scales::Axis { size, inner } => Grain::Axis { size, inner },
+            Scales::Blocked {
+                size,
+                inner,
+                block,
+                count,
+            } => Grain::Blocked {
+                size,
+                inner,
+                block,
+                blocks: count,
+            },
         }
     }
 }
@@ -193,6 +215,41 @@ impl Operator for QuantizeLinear {
         )?])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        let dtype = |i: usize| cx.inputs.opt(i).map(|f| f.dtype);
+        let float = |d: Option<DType>| matches!(d, Some(DType::F32 | DType::F16));
+        if !(float(dtype(0)) || dtype(0) == Some(DType::I32)) || !float(dtype(1)) {
+            return Place::host("only f32 and f16 scales have a kernel");
+        }
+        if !matches!(self.precision, None | Some(DType::F32 | DType::F16)) {
+            return Place::host("only f32 and f16 precision have a kernel");
+        }
+        cx.by_storage()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, scale, zero, y) = (cx.input(0)?, cx.input(1)?, cx.opt_input(2), cx.output(0)?);
+        let scales = self
+            .granularity
+            .scales("QuantizeLinear", &x.shape, &scale.shape)?;
+        let dtype = cx.output_dtype(0).unwrap_or(DType::U8);
+        let half = self.precision.or(cx.input_dtype(1)) == Some(DType::F16);
+        let (low, high) = dtype.int_range().unwrap_or_default();
+        let range = (low as i32, high as i32);
+        let zero = zero.as_ref();
+        cx.emit(kernels::quantize(
+            cx.caps(),
+            &x,
+            &scale,
+            zero,
+            &y,
+            scales.grain(),
+            range,
+            half,
+        )?);
+        Ok(())
+    }
+
     fn cases() -> Vec<Case> {
         let mut cases = vec![];
         for dtype in QUANTISED {
@@ -284,6 +341,27 @@ impl Operator for DequantizeLinear {
         )?])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        cx.by_storage()
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x, scale, zero, y) = (cx.input(0)?, cx.input(1)?, cx.opt_input(2), cx.output(0)?);
+        let scales = self
+            .granularity
+            .scales("DequantizeLinear", &x.shape, &scale.shape)?;
+        let grain = scales.grain();
+        cx.emit(kernels::dequantize(
+            cx.caps(),
+            &x,
+            &scale,
+            zero.as_ref(),
+            &y,
+            grain,
+        )?);
+        Ok(())
+    }
+
     fn cases() -> Vec<Case> {
         let mut cases = vec![];
         let whole = |dtype: DType, shape: &[usize], seed| {
@@ -343,64 +421,4 @@ fn granularities() -> Vec<(&'static str, Granularity, HostTensor)> {
         ("blocked", of(1, 2), scale(&[3, 2, 6])),
         ("blocked unevenly", of(-1, 4), scale(&[3, 4, 2])),
     ]
-}
-
-/// ONNX DynamicQuantizeLinear-11: u8 by the range of the input, with its scale and zero point. The range always holds 0.
-#[derive(Clone, Debug)]
-pub struct DynamicQuantizeLinear;
-
-impl Operator for DynamicQuantizeLinear {
-    const NAMES: &'static [&'static str] = &["DynamicQuantizeLinear"];
-
-    fn attrs(&self) -> Attrs {
-        Attrs::new("DynamicQuantizeLinear")
-    }
-
-    fn from_attrs(_: &str, _: &Attrs) -> Result<Self> {
-        Ok(DynamicQuantizeLinear)
-    }
-
-    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
-        let x = inputs.req(0)?;
-        if x.dtype != DType::F32 {
-            return Err(inputs.error(format!("the input must be f32, got {}", x.dtype)));
-        }
-        let scalar = || Vec::<Dim>::new();
-        Ok(vec![
-            Fact::new(DType::U8, x.shape.clone()),
-            Fact::new(DType::F32, scalar()),
-            Fact::new(DType::U8, scalar()),
-        ])
-    }
-
-    fn reference(&self, inputs: Inputs<'_, HostTensor>) -> Result<Vec<HostTensor>> {
-        let x = inputs.req(0)?;
-        let values = x.as_slice::<f32>()?;
-        let low = values.iter().fold(0.0f32, |a, &b| a.min(b));
-        let high = values.iter().fold(0.0f32, |a, &b| a.max(b));
-        // In f32 as the specification's function does it: later operators use the very same scale.
-        let range = if low == high { 1.0 } else { high - low };
-        let scale = range / 255.0;
-        let zero = (0.0 - low / scale).clamp(0.0, 255.0).round_ties_even();
-        let one = |v: &f32| ((v / scale).round_ties_even() + zero).clamp(0.0, 255.0) as u8;
-        Ok(vec![
-            HostTensor::from_vec(x.shape(), values.iter().map(one).collect())?,
-            HostTensor::scalar(scale),
-            HostTensor::scalar(zero as u8),
-        ])
-    }
-
-    fn cases() -> Vec<Case> {
-        let case = |name: &str, low, high| {
-            let x = samples::between(&[3, 5, 7], 1, low, high);
-            Case::new(name, DynamicQuantizeLinear, vec![x])
-        };
-        let zeros = samples::of(&[4], &[0.0f32; 4]);
-        vec![
-            case("both signs", -1.0, 2.0),
-            case("positive", 0.5, 3.0),
-            case("negative", -3.0, -1.0),
-            Case::new("zeros", DynamicQuantizeLinear, vec![zeros]),
-        ]
-    }
 }
