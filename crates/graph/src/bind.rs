@@ -352,9 +352,30 @@ impl<'a> Binder<'a> {
         Ok(())
     }
 
+    /// Leaves out copies of sizes to the device that no dispatch reads: their values went into the dispatches.
+    fn drop_unread(&mut self) {
+        let plan = &self.plan;
+        let mut read: HashSet<Slot> = (plan.dispatches())
+            .flat_map(|d| d.spans.iter().map(|(_, span)| plan.root(span.slot)))
+            .collect();
+        read.extend(plan.commits.iter().filter_map(|c| Some(plan.root(c.slot?))));
+        for stage in &plan.stages {
+            if let PlanStage::Device { downloads, .. } = stage {
+                read.extend(downloads.iter().map(|t| plan.root(t.slot)));
+            }
+        }
+        let sizes: HashSet<Value> = plan.sizes.iter().map(|(v, _)| *v).collect();
+        for stage in &mut self.plan.stages {
+            if let PlanStage::Device { uploads, .. } = stage {
+                uploads.retain(|t| !sizes.contains(&t.value) || read.contains(&t.slot));
+            }
+        }
+    }
+
     fn finish(mut self) -> Result<Plan> {
         self.sizes()?;
         self.states();
+        self.drop_unread();
         let mut tensors = vec![];
         for (slot, live) in self.plan.slots.iter().zip(&self.lives) {
             if let (SlotUse::Arena { bytes }, Some((first, last))) = (slot, live) {

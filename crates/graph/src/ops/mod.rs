@@ -147,7 +147,7 @@ pub use select_by_data::{Compress, NonZero, Unique};
 pub use shape::{Shape, Size};
 pub use slice::{Cut, Slice};
 pub use softmax::{Softmax, SoftmaxKind};
-pub use source::{Constant, Input, State};
+pub use source::{Constant, Input, Sizes, State};
 pub use split::Split;
 pub use squeeze::{Squeeze, Unsqueeze};
 pub use tensor_scatter::TensorScatter;
@@ -187,6 +187,7 @@ pub use tilewright_kernels::Combine;
 ops! {
     source::Input,
     source::Constant,
+    source::Sizes,
     source::State,
     reshape::Reshape,
     reshape::Flatten,

@@ -123,3 +123,42 @@ impl Operator for Constant {
         cx.by_storage()
     }
 }
+
+/// Integers that follow from the sizes of the graph's inputs; they are known when these are. Made by [`crate::passes::sizes`].
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    text: String,
+}
+
+impl Sizes {
+    /// The source of a value that `fact` knows.
+    pub(crate) fn of(fact: &Fact) -> Sizes {
+        Sizes {
+            text: format!("{:?}", fact.dims().unwrap_or_default()),
+        }
+    }
+}
+
+impl Operator for Sizes {
+    const NAMES: &'static [&'static str] = &["Sizes"];
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new("Sizes").with("value", self.text.clone())
+    }
+
+    fn from_attrs(name: &str, _: &Attrs) -> Result<Self> {
+        Err(Error::op(name, "is made by a pass, not read"))
+    }
+
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        Err(inputs.error("stands in a graph with its value"))
+    }
+
+    fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
+        Err(inputs.error("has a value only where a graph is bound"))
+    }
+
+    fn folds(&self) -> bool {
+        false
+    }
+}

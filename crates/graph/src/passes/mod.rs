@@ -8,11 +8,13 @@ use tilewright_device::Caps;
 mod control;
 mod fuse;
 mod layout;
+mod sizes;
 mod tidy;
 
 pub use control::inline_constant_if;
 pub use fuse::fuse;
 pub use layout::layout;
+pub use sizes::sizes;
 pub use tidy::tidy;
 
 /// A node under reconstruction: where it was, and its inputs in the new graph.
@@ -108,6 +110,12 @@ fn rebuild(
 pub fn copy(node: &Node, inputs: &[Option<Value>], graph: &mut Graph) -> Result<Vec<Value>> {
     match &node.op {
         Op::Constant(c) => Ok(vec![graph.constant(c.tensor.clone())]),
+        Op::Sizes(_) => {
+            let facts = node.outputs.iter().cloned();
+            Ok(facts
+                .map(|fact| graph.source(node.op.clone(), fact, &node.name))
+                .collect())
+        }
         op => graph.add_node(op.clone(), inputs, &node.name, node.outputs.len()),
     }
 }
@@ -138,6 +146,7 @@ pub fn specialise(graph: &Graph, known: &HashMap<Value, Known>) -> Result<Graph>
 /// The passes before a graph runs on a device, in order.
 pub fn device(graph: &Graph, caps: &Caps) -> Result<Graph> {
     let graph = inline_constant_if(graph)?;
+    let graph = sizes(&graph)?;
     let graph = tidy(&graph)?;
     let graph = layout(&graph, caps)?;
     // Without the transposes that nobody needs any more, which would count as users.

@@ -4,8 +4,9 @@ use super::{Visit, rewrite};
 use crate::ops::{Cast, Reshape, Transpose};
 use crate::{Fact, Graph, Op, Result, Value};
 
-/// Removes identities: Identity, Dropout in inference, Cast to the same type, Expand to the same shape, Clip without bounds,
-/// joins and sums of one tensor. Joins transposes of transposes, and turns those that only move axes of 1 into reshapes.
+/// Removes identities: Identity, Dropout in inference, Cast to the same type, Expand, Tile, Reshape and the like to the same
+/// shape, slices of everything, Clip without bounds, joins and sums of one tensor. Joins transposes of transposes and reshapes
+/// of reshapes, and turns transposes that only move axes of 1 into reshapes.
 pub fn tidy(graph: &Graph) -> Result<Graph> {
     let used = graph.users();
     let out: Vec<Value> = graph.outputs().iter().map(|(_, v)| *v).collect();
@@ -35,7 +36,11 @@ fn tidied(visit: &Visit<'_>, new: &mut Graph) -> Result<Option<Vec<Value>>> {
     let same = from.dtype == to.dtype && from.shape == to.shape;
     let nothing = match &visit.node.op {
         Op::Identity(_) | Op::Dropout(_) => true,
-        Op::Cast(_) | Op::CastLike(_) | Op::Expand(_) => same,
+        Op::Cast(_) | Op::CastLike(_) | Op::Expand(_) | Op::Tile(_) => same,
+        op if reshapes(op) => same,
+        // A slice backwards may have the same shape.
+        Op::Slice(_) => same && all_are(visit, new, 4, 1),
+        Op::Pad(_) => same && visit.inputs.get(1).is_some() && all_are(visit, new, 1, 0),
         Op::Clip(_) | Op::Concat(_) | Op::Variadic(_) => alone && same,
         _ => false,
     };
@@ -46,8 +51,55 @@ fn tidied(visit: &Visit<'_>, new: &mut Graph) -> Result<Option<Vec<Value>>> {
         // The second input is only looked at for its type.
         Op::CastLike(_) => Ok(Some(vec![new.add1(Cast { to: to.dtype }, &[x])?])),
         Op::Transpose(t) => transposed(new, t, x, &from, to),
+        op if reshapes(op) => reshaped(visit, new, x, to),
         _ => Ok(None),
     }
+}
+
+/// True for operators that only change the shape.
+fn reshapes(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_)
+    )
+}
+
+/// True if input `i` is left out or holds nothing but `value`.
+fn all_are(visit: &Visit<'_>, new: &Graph, i: usize, value: i64) -> bool {
+    match visit.inputs.get(i).copied().flatten() {
+        None => true,
+        Some(v) => {
+            let held = new.fact(v).and_then(Fact::ints);
+            held.is_some_and(|held| held.iter().all(|&n| n == value))
+        }
+    }
+}
+
+/// A reshape of a reshape is one reshape of what that one reads.
+fn reshaped(visit: &Visit<'_>, new: &mut Graph, x: Value, to: &Fact) -> Result<Option<Vec<Value>>> {
+    let before = new.node(x);
+    let inner = before.inputs.first().copied().flatten();
+    let Some(inner) = inner.filter(|_| reshapes(&before.op)) else {
+        return Ok(None);
+    };
+    if new.need_fact(inner)?.shape == to.shape {
+        return Ok(Some(vec![inner]));
+    }
+    let target = match to.known_shape() {
+        Some(shape) => shape.iter().map(|&n| n as i64).collect(),
+        // A 0 would copy a size of the shape in between.
+        None => match (&visit.node.op, visit.inputs.get(1).copied().flatten()) {
+            (Op::Reshape(_), Some(shape)) => match new.fact(shape).and_then(Fact::ints) {
+                Some(shape) if !shape.contains(&0) => shape,
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        },
+    };
+    // A 0 stands for an empty axis only where all is known, and then -1 does not appear.
+    let allow_zero = !target.contains(&-1);
+    let shape = new.ints(&target)?;
+    Ok(Some(new.add(Reshape { allow_zero }, &[inner, shape])?))
 }
 
 fn transposed(
@@ -91,7 +143,7 @@ fn transposed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Dropout, Identity, Unary};
+    use crate::ops::{Dropout, Identity, Slice, Tile, Unary, Unsqueeze};
     use crate::samples;
     use tilewright_tensor::DType;
 
@@ -128,6 +180,45 @@ mod tests {
         v = graph.add1(transpose(&[1, 0]), &[v]).unwrap();
         graph.output("y", v);
         assert_eq!(names(&tidy(&graph).unwrap()), ["Exp"]);
+    }
+
+    #[test]
+    fn moves_of_everything_to_the_same_place_vanish() {
+        let mut graph = Graph::new();
+        let n = crate::Dim::symbol("n");
+        let fact = Fact::new(DType::F32, [n, 3i64.into()]);
+        let x = graph.input("x", Some(fact)).unwrap();
+        let (zero, one) = (graph.ints(&[0]).unwrap(), graph.ints(&[1]).unwrap());
+        let (end, back) = (graph.ints(&[i64::MAX]).unwrap(), graph.ints(&[-1]).unwrap());
+        let all = graph.add1(Slice, &[x, zero, end, zero, one]).unwrap();
+        let repeats = graph.ints(&[1, 1]).unwrap();
+        let tiled = graph.add1(Tile, &[all, repeats]).unwrap();
+        let begin = graph.ints(&[i64::MIN]).unwrap();
+        let reversed = graph.add1(Slice, &[tiled, end, begin, one, back]).unwrap();
+        graph.output("y", reversed);
+        assert_eq!(names(&tidy(&graph).unwrap()), ["Slice"]);
+    }
+
+    #[test]
+    fn reshapes_join() {
+        let mut graph = Graph::new();
+        let n = crate::Dim::symbol("n");
+        let fact = Fact::new(DType::F32, [n, 6i64.into()]);
+        let x = graph.input("x", Some(fact)).unwrap();
+        let reshape = Reshape { allow_zero: false };
+        let (zero, three) = (graph.ints(&[0]).unwrap(), graph.ints(&[-1, 2, 3]).unwrap());
+        let a = graph.add1(Unsqueeze, &[x, zero]).unwrap();
+        let b = graph.add1(reshape.clone(), &[a, three]).unwrap();
+        let two = graph.ints(&[-1, 6]).unwrap();
+        let c = graph.add1(reshape, &[b, two]).unwrap();
+        graph.output("b", b);
+        graph.output("c", c);
+        let tidied = tidy(&graph).unwrap();
+        assert_eq!(names(&tidied), ["Reshape"]);
+        assert_eq!(tidied.outputs()[1].1, tidied.inputs()[0].1);
+        let values = samples::uniform(&[4, 6], 1);
+        let run = |g: &Graph| crate::host::run(g, std::slice::from_ref(&values)).unwrap();
+        assert_eq!(run(&tidied), run(&graph));
     }
 
     #[test]
