@@ -208,8 +208,10 @@ impl Graph {
             .follow(&key.0, inputs, facts)
             .map_err(|e| e.at(&self.title(name), key.0.name()))?;
         // An output may be known although its inputs are not: the shape of an activation.
-        let known: Option<Vec<HostTensor>> =
-            facts.iter().map(|f| f.as_ref()?.constant().cloned()).collect();
+        let known: Option<Vec<HostTensor>> = facts
+            .iter()
+            .map(|f| f.as_ref()?.constant().cloned())
+            .collect();
         if let Some(known) = known.filter(|_| key.0.folds()) {
             return Ok(known.into_iter().map(|t| self.constant(t)).collect());
         }
