@@ -10,6 +10,7 @@ mod compiled;
 mod control;
 mod convert;
 pub mod dim;
+mod display;
 mod distinct;
 mod engine;
 mod error;
