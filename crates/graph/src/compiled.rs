@@ -1,11 +1,14 @@
 //! A graph after passes, with its schedule, its recent plans, and the recent forms of its late part.
 
 use crate::bind::bind;
+use crate::control::Turn;
 use crate::lower::Place;
+use crate::passes::Known;
 use crate::plan::Plan;
 use crate::session::{HostStep, deny};
 use crate::stage::{Late, Schedule};
-use crate::{Bindings, Graph, Model, Result, passes};
+use crate::{Bindings, Fact, Graph, Model, Op, Result, passes};
+use std::sync::Arc;
 use tilewright_device::{Buffer, Replay};
 use tilewright_tensor::HostTensor;
 
@@ -19,6 +22,51 @@ pub(crate) struct Compiled {
     /// Most recent first.
     pub(crate) bound: Vec<Bound>,
     late: Vec<(Vec<HostTensor>, Vec<(usize, Vec<usize>)>, Compiled)>,
+    pub(crate) bodies: Bodies,
+}
+
+/// The bodies of control flow nodes, for the shapes that they were last run with.
+#[derive(Default)]
+pub(crate) struct Bodies(Vec<Body>);
+
+struct Body {
+    graph: Arc<Graph>,
+    inputs: Vec<Fact>,
+    compiled: Compiled,
+}
+
+impl Bodies {
+    /// The body of `turn`, compiled for its inputs.
+    pub(crate) fn get(&mut self, turn: &Turn, model: &Model) -> Result<&mut Compiled> {
+        let same = |graph: &Arc<Graph>| Arc::ptr_eq(graph, &turn.body);
+        let inputs: Vec<Fact> = (turn.inputs.iter())
+            .map(|t| Fact::sized(t.dtype(), t.shape()))
+            .collect();
+        let found = |b: &Body| same(&b.graph) && b.inputs == inputs;
+        let at = match self.0.iter().position(found) {
+            Some(at) => at,
+            None => {
+                let known = (turn.body.inputs().iter().zip(&inputs))
+                    .map(|((_, v), fact)| (*v, Known::Fact(fact.clone())))
+                    .collect();
+                let graph = passes::specialise(&turn.body, &known)?;
+                let compiled = Compiled::new(&graph, model)?;
+                let kept = self.0.iter().filter(|b| same(&b.graph)).count();
+                if kept >= KEPT
+                    && let Some(oldest) = self.0.iter().position(|b| same(&b.graph))
+                {
+                    self.0.remove(oldest);
+                }
+                self.0.push(Body {
+                    graph: turn.body.clone(),
+                    inputs,
+                    compiled,
+                });
+                self.0.len() - 1
+            }
+        };
+        Ok(&mut self.0[at].compiled)
+    }
 }
 
 /// A plan and its form on the device.
@@ -44,6 +92,7 @@ impl Compiled {
             schedule,
             bound: vec![],
             late: vec![],
+            bodies: Bodies::default(),
         })
     }
 
@@ -121,7 +170,22 @@ impl Compiled {
             }
         }
         for &i in self.schedule.late.iter().flat_map(|l| &l.compute) {
-            push(i as usize, "output shapes depend on the data");
+            let i = i as usize;
+            push(
+                i,
+                match nodes[i].op {
+                    Op::If(_) | Op::Loop(_) | Op::Scan(_) => "control flow",
+                    _ => "output shapes depend on the data",
+                },
+            );
+        }
+        let mut listed: Vec<*const Graph> = vec![];
+        for body in self.bodies.0.iter().rev() {
+            let graph = Arc::as_ptr(&body.graph);
+            if !listed.contains(&graph) {
+                listed.push(graph);
+                steps.extend(body.compiled.host_steps());
+            }
         }
         if let Some((_, _, part)) = self.late.first() {
             steps.extend(part.host_steps());

@@ -1,7 +1,8 @@
 //! One run: copies in, replays, host steps, copies out, and then whatever had to wait for values.
 
 use crate::cells::Cells;
-use crate::compiled::{Bound, Compiled};
+use crate::compiled::{Bodies, Bound, Compiled};
+use crate::control;
 use crate::convert::{from_device, to_device};
 use crate::lower::SlotUse;
 use crate::plan::{Commit, PlanStage, Transfer};
@@ -17,7 +18,9 @@ use tilewright_tensor::HostTensor;
 /// What a session keeps from run to run besides its plans.
 pub(crate) struct Engine {
     pub(crate) model: Model,
-    pub(crate) arena: Option<Buffer>,
+    /// One for each depth of control flow: a body must leave alone what the graph around it keeps on the device.
+    pub(crate) arenas: Vec<Option<Buffer>>,
+    pub(crate) depth: usize,
     pub(crate) states: Cells,
     pub(crate) submit: SubmitOptions,
     pub(crate) profile: Option<Vec<NodeTime>>,
@@ -42,7 +45,12 @@ pub(crate) fn run<'a>(
             .collect();
         compiled.bind(&engine.model, &bindings)?;
         engine.place(compiled).await?;
-        let Compiled { graph, bound, .. } = &*compiled;
+        let Compiled {
+            graph,
+            bound,
+            bodies,
+            ..
+        } = &mut *compiled;
         let Some(bound) = bound.first() else {
             return Err(Error::Graph("no plan".into()));
         };
@@ -52,7 +60,9 @@ pub(crate) fn run<'a>(
         }
         for (i, stage) in bound.plan.stages.iter().enumerate() {
             match stage {
-                PlanStage::Host(node) => on_host(graph, *node, &mut values)?,
+                PlanStage::Host(node) => {
+                    engine.on_host(graph, bodies, *node, &mut values).await?;
+                }
                 PlanStage::Device {
                     uploads, downloads, ..
                 } => {
@@ -76,7 +86,8 @@ async fn late(
     let mut rest = vec![];
     if let Some(late) = compiled.schedule.late.clone() {
         for &node in &late.compute {
-            on_host(&compiled.graph, node, &mut values)?;
+            let Compiled { graph, bodies, .. } = &mut *compiled;
+            engine.on_host(graph, bodies, node, &mut values).await?;
         }
         let taken = late
             .takes
@@ -108,29 +119,50 @@ fn value(graph: &Graph, values: &HashMap<Value, HostTensor>, v: Value) -> Result
     }
 }
 
-fn on_host(graph: &Graph, index: u32, values: &mut HashMap<Value, HostTensor>) -> Result<()> {
-    let node = &graph.nodes()[index as usize];
-    let args = (node.inputs.iter())
-        .map(|v| v.map(|v| value(graph, values, v)).transpose())
-        .collect::<Result<Vec<_>>>()?;
-    let args: Vec<Option<&HostTensor>> = args.iter().map(Option::as_ref).collect();
-    let outputs = node
-        .op
-        .reference(&args)
-        .map_err(|e| e.at(&node.name, node.op.name()))?;
-    for (output, t) in outputs.into_iter().enumerate() {
-        values.insert(
-            Value {
-                node: index,
-                output: output as u32,
-            },
-            t,
-        );
-    }
-    Ok(())
-}
-
 impl Engine {
+    /// A node on the host; the bodies of control flow run on the device.
+    async fn on_host(
+        &mut self,
+        graph: &Graph,
+        bodies: &mut Bodies,
+        index: u32,
+        values: &mut HashMap<Value, HostTensor>,
+    ) -> Result<()> {
+        let node = &graph.nodes()[index as usize];
+        let args = (node.inputs.iter())
+            .map(|v| v.map(|v| value(graph, values, v)).transpose())
+            .collect::<Result<Vec<_>>>()?;
+        let args: Vec<Option<&HostTensor>> = args.iter().map(Option::as_ref).collect();
+        let outputs = match control::walk(&node.op, &args, &self.model.options().limits) {
+            Ok(Some(walk)) => self.drive(walk, bodies).await,
+            Ok(None) => node.op.reference(&args),
+            Err(e) => Err(e),
+        };
+        let outputs = outputs.map_err(|e| e.at(&node.name, node.op.name()))?;
+        let names = (0..).map(|output| Value {
+            node: index,
+            output,
+        });
+        values.extend(names.zip(outputs));
+        Ok(())
+    }
+
+    /// Runs the bodies of a walk, each in an arena of its own depth.
+    async fn drive(
+        &mut self,
+        mut walk: Box<dyn control::Walk>,
+        bodies: &mut Bodies,
+    ) -> Result<Vec<HostTensor>> {
+        while let Some(turn) = walk.next()? {
+            let body = bodies.get(&turn, &self.model)?;
+            self.depth += 1;
+            let outputs = run(self, body, turn.inputs).await;
+            self.depth -= 1;
+            walk.accept(outputs?)?;
+        }
+        walk.finish()
+    }
+
     /// Makes the arena large enough and puts the newest plan's dispatches on the device.
     async fn place(&mut self, compiled: &mut Compiled) -> Result<()> {
         let Some(gpu) = self.model.gpu().cloned() else {
@@ -141,17 +173,25 @@ impl Engine {
         };
         let limit = self.model.options().limits.memory;
         let need = bound.plan.arena.max(256);
-        if need > limit {
+        self.arenas
+            .resize(self.arenas.len().max(self.depth + 1), None);
+        let others = self.arenas.iter().enumerate();
+        let others = others.filter(|(depth, _)| *depth != self.depth);
+        let others: u64 = others
+            .map(|(_, a)| a.as_ref().map_or(0, Buffer::bytes))
+            .sum();
+        if need.saturating_add(others) > limit {
             return Err(Error::Limit {
                 what: format!("an arena of {need} bytes"),
                 limit,
             });
         }
-        if self.arena.as_ref().is_none_or(|a| a.bytes() < need) {
-            self.arena = None; // given back before the larger one is asked for
-            self.arena = Some(gpu.buffer(need, BufferUse::Storage)?);
+        let own = &mut self.arenas[self.depth];
+        if own.as_ref().is_none_or(|a| a.bytes() < need) {
+            *own = None; // given back before the larger one is asked for
+            *own = Some(gpu.buffer(need, BufferUse::Storage)?);
         }
-        let Some(arena) = self.arena.clone() else {
+        let Some(arena) = own.clone() else {
             return Ok(());
         };
         if bound.arena.as_ref() == Some(&arena) {

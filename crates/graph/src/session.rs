@@ -46,7 +46,8 @@ impl Session {
         let root = Compiled::new(model.graph(), model)?;
         let engine = Engine {
             model: model.clone(),
-            arena: None,
+            arenas: vec![],
+            depth: 0,
             states: Cells::new(&root.graph, model.gpu())?,
             submit: SubmitOptions::new(),
             profile: None,

@@ -1,7 +1,9 @@
 //! The table of exceptions: what operators of older operator sets say differently from the newest one. Attributes that
 //! became inputs, defaults that moved, and the broadcasting rules of before opset 7. No arithmetic happens here.
 
-use tilewright_graph::{Attr, Attrs, Error, Graph, Op, Result, Value};
+use std::sync::Arc;
+
+use tilewright_graph::{Attr, Attrs, Error, Fact, Graph, Op, Result, Value};
 use tilewright_tensor::{DType, HostTensor};
 
 /// A node as the file has it.
@@ -116,12 +118,7 @@ pub(crate) fn upgrade(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>>
         "Resize" if version < 11 => return resize(graph, &mut old, 1),
         "Upsample" => return upsample(graph, &mut old),
         "Scatter" => old.name = "ScatterElements",
-        "Scan" if version < 9 => {
-            return Err(Error::op(
-                name,
-                "Scan of opset 8, with a batch axis, is not supported",
-            ));
-        }
+        "Scan" if version < 9 => return batched_scan(graph, old),
         "Tile" if version < 6 => {
             return Err(Error::op(
                 name,
@@ -340,4 +337,41 @@ fn upsample(graph: &mut Graph, old: &mut Old<'_>) -> Result<Vec<Value>> {
         old.set_input(1, scales);
     }
     resize(graph, old, 1)
+}
+
+/// Scan of opset 8 had a batch axis before all others: a scan along it whose body scans one item.
+fn batched_scan(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>> {
+    if old.input(0).is_some() {
+        return Err(Error::op(old.name, "sequence_lens are not supported"));
+    }
+    old.inputs.remove(0);
+    if let Some(directions) = old.attrs.remove("directions") {
+        old.attrs.set("scan_input_directions", directions);
+    }
+    let captures: i64 = old.attrs.or("captures", 0)?;
+    let sliced = (old.inputs.len()).saturating_sub(usize::try_from(captures).unwrap_or(0));
+    let mut body = Graph::new();
+    let mut inputs = vec![];
+    for i in 0..old.inputs.len() {
+        let fact = graph.fact(old.need(i)?).cloned();
+        let fact = fact.map(|f| match f.shape.get(1..) {
+            Some(item) if i < sliced => Fact::new(f.dtype, item),
+            _ => f,
+        });
+        inputs.push(Some(body.input(&i.to_string(), fact)?));
+    }
+    let outputs = (old.attrs.need::<Arc<Graph>>("body")?).outputs().len();
+    let item = Op::from_name(old.name, &old.attrs)?;
+    for (i, value) in body
+        .add_node(item, &inputs, old.label, outputs)?
+        .into_iter()
+        .enumerate()
+    {
+        body.output(&i.to_string(), value);
+    }
+    old.attrs = Attrs::new(old.name)
+        .with("body", Arc::new(body))
+        .with("num_scan_inputs", sliced as i64)
+        .with("captures", captures);
+    emit(graph, old)
 }

@@ -1,10 +1,13 @@
 //! GRU: gated recurrent unit.
 
 use super::recurrent::{self, Direction, Recurrent, Weights, dot, walk};
+use super::recurrent_device;
 use super::squash::Squash;
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels::Cell;
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX GRU-22. Inputs X, W, R, B, sequence_lens, initial_h; outputs Y, Y_h. Gates lie in the order update, reset,
@@ -68,6 +71,17 @@ impl Operator for Gru {
         walk(&self.common, inputs, 3, 1, |_, weights, x, state| {
             self.step(weights, x, state);
         })
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        recurrent_device::place(cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let cell = Cell::Gru {
+            linear: self.linear_before_reset,
+        };
+        recurrent_device::lower(&self.common, cell, cx)
     }
 
     fn folds(&self) -> bool {

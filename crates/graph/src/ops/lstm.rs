@@ -1,10 +1,13 @@
 //! LSTM: long short-term memory.
 
 use super::recurrent::{self, Direction, Recurrent, Weights, values, walk};
+use super::recurrent_device;
 use super::squash::Squash;
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels::Cell;
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX LSTM-22. Inputs X, W, R, B, sequence_lens, initial_h, initial_c, P; outputs Y, Y_h, Y_c. Gates lie in the order
@@ -73,6 +76,17 @@ impl Operator for Lstm {
                 self.step(weights, p, x, state);
             },
         )
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        recurrent_device::place(cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let cell = Cell::Lstm {
+            coupled: self.input_forget,
+        };
+        recurrent_device::lower(&self.common, cell, cx)
     }
 
     fn folds(&self) -> bool {

@@ -91,6 +91,7 @@ mod linear_attention;
 mod lstm;
 mod non_max_suppression;
 mod recurrent;
+mod recurrent_device;
 mod rnn;
 mod rotary_embedding;
 mod scan;

@@ -1,10 +1,13 @@
 //! RNN: the plain recurrent layer.
 
 use super::recurrent::{self, Direction, Recurrent, walk};
+use super::recurrent_device;
 use super::squash::{Activation, Squash};
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels::Cell;
 use tilewright_tensor::HostTensor;
 
 /// ONNX RNN-22: h' = f(X W^T + h R^T + biases). Inputs X, W, R, B, sequence_lens, initial_h; outputs Y, Y_h. Steps past an
@@ -42,6 +45,15 @@ impl Operator for Rnn {
                 .map(|unit| weights.activate(0, x[unit] + weights.recur(0, unit, h)));
             *h = next.collect();
         })
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        recurrent_device::place(cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let cell = Cell::Rnn;
+        recurrent_device::lower(&self.common, cell, cx)
     }
 
     fn folds(&self) -> bool {

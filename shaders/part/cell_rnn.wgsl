@@ -1,0 +1,2 @@
+//! The plain recurrent layer.
+fn next(c: Cell) -> L { return slim(f0(gate(c, 0u))); }
