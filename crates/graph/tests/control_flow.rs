@@ -108,8 +108,8 @@ fn a_loop_without_end_is_an_error() {
     let Some(gpu) = gpu() else { return };
     let model = Model::new(looping(i64::MAX), &gpu, ModelOptions::default());
     let mut session = Session::new(&model).unwrap();
-    let run = session.run(&[("x", samples::uniform(&[8, 16], 1))]);
-    let error = pollster::block_on(run).unwrap_err();
+    let inputs = [("x", samples::uniform(&[8, 16], 1))];
+    let error = pollster::block_on(session.run(&inputs)).unwrap_err();
     let Error::Node { node, source, .. } = error else {
         panic!("{error}");
     };
