@@ -1,18 +1,16 @@
 //! Strided copy: y[y_at + i . y_by] = a[a_at + i . a_by] for all multi-indices i below shape, innermost axis first.
 //! Elements are words of 32 bits, one or four at a time. Strides wrap, so negative ones need no other type.
-//! Set:   THREADS  OUTER (axes but the innermost)  Word (u32 or vec4<u32>)
-//! Slots: pick
+//! Set:   THREADS  OUTER (axes but the first)
+//! Slots: move_at
 //#use grid
 //#need THREADS
 //#need OUTER
-//#need Word
 //#param count: u32
 //#param shape: dims
 //#param a_by: dims
 //#param y_by: dims
 //#param a_at: u32
 //#param y_at: u32
-@group(0) @binding(Y) var<storage, read_write> y: array<Word>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
@@ -30,5 +28,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     //#end
     at_a += left * p.a_by[OUTER / 4u][OUTER % 4u];
     at_y += left * p.y_by[OUTER / 4u][OUTER % 4u];
-    y[at_y] = pick(at_a);
+    move_at(at_a, at_y);
 }

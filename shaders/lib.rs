@@ -110,6 +110,7 @@ static FILES: &[(&str, &str)] = table! {
     "part/conv_window"
     "part/copy_four"
     "part/copy_same"
+    "part/copy_spread"
     "part/deconv_quad"
     "part/epilogue"
     "part/f_channels"

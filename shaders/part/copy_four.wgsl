@@ -1,8 +1,9 @@
-//! Four single words of the source, copy_step apart, make one element of the target.
+//! Four single words of the source, copy_step apart, make one vector of the target.
 //#param copy_step: u32
 @group(0) @binding(A) var<storage, read> a: array<u32>;
+@group(0) @binding(Y) var<storage, read_write> y: array<vec4<u32>>;
 
-fn pick(at: u32) -> vec4<u32> {
+fn move_at(at_a: u32, at_y: u32) {
     let step = p.copy_step;
-    return vec4(a[at], a[at + step], a[at + 2u * step], a[at + 3u * step]);
+    y[at_y] = vec4(a[at_a], a[at_a + step], a[at_a + 2u * step], a[at_a + 3u * step]);
 }

@@ -1,6 +1,9 @@
 //! An element of the source is an element of the target.
+//! Set: Word (u32 or vec4<u32>)
+//#need Word
 @group(0) @binding(A) var<storage, read> a: array<Word>;
+@group(0) @binding(Y) var<storage, read_write> y: array<Word>;
 
-fn pick(at: u32) -> Word {
-    return a[at];
+fn move_at(at_a: u32, at_y: u32) {
+    y[at_y] = a[at_a];
 }

@@ -12,6 +12,8 @@ const KERNEL: &str = "copy";
 const AXES: usize = 8;
 /// Elements on a side of what a workgroup transposes: 8 x 8 threads of 4 x 4 elements.
 const TILE: usize = 32;
+/// Elements of a run from which on a second dispatch for its last few is cheaper than moving all one by one.
+const LONG: usize = 1 << 14;
 
 /// How a multi-index walks through a tensor: element `offset + index . strides`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +127,11 @@ pub fn copy(caps: &Caps, a: &View, y: &View, region: &Region) -> Result<Vec<Disp
     if axes.len() > AXES {
         return peeled(caps, a, y, region);
     }
+    if let Some((body, tail)) = with_tail(&axes, region) {
+        let mut out = copy(caps, a, y, &body)?;
+        out.extend(copy(caps, a, y, &tail)?);
+        return Ok(out);
+    }
     let offsets = [region.from.offset, region.to.offset];
     let dispatch = match swapped(&axes) {
         Some(other) => transpose(caps, &axes, other, offsets)?,
@@ -154,6 +161,32 @@ fn peeled(caps: &Caps, a: &View, y: &View, region: &Region) -> Result<Vec<Dispat
     Ok(out)
 }
 
+/// A long contiguous run as one that can be moved by fours, and its last few elements.
+fn with_tail(axes: &[Axis], region: &Region) -> Option<(Region, Region)> {
+    let &[
+        Axis {
+            size,
+            from: 1,
+            to: 1,
+        },
+    ] = axes
+    else {
+        return None;
+    };
+    let aligned = |walk: &Strides| walk.offset.is_multiple_of(4);
+    let pays = size >= LONG && !size.is_multiple_of(4);
+    if !pays || !aligned(&region.from) || !aligned(&region.to) {
+        return None;
+    }
+    let body = size / 4 * 4;
+    let part = |first: usize, count: usize| Region {
+        shape: vec![count],
+        from: Strides::of(&[count]).at(region.from.offset + first),
+        to: Strides::of(&[count]).at(region.to.offset + first),
+    };
+    Some((part(0, body), part(body, size - body)))
+}
+
 /// True if a walk of these strides, but for its unit stride along `inner`, meets only multiples of four.
 fn by_fours(offset: usize, strides: impl Iterator<Item = isize>) -> bool {
     offset.is_multiple_of(4) && strides.into_iter().all(|s| s % 4 == 0)
@@ -171,36 +204,72 @@ fn units(stride: isize, by: isize) -> u32 {
     (stride / by) as u32
 }
 
-fn straight(caps: &Caps, axes: &[Axis], [from, to]: [usize; 2]) -> Result<Dispatch> {
-    let (inner, outer) = (axes[0], &axes[1..]);
-    let fours = |offset, stride: fn(&Axis) -> isize| by_fours(offset, outer.iter().map(stride));
-    let out_wide = inner.to == 1 && inner.size % 4 == 0 && fours(to, |axis| axis.to);
-    let in_wide = out_wide && inner.from == 1 && fours(from, |axis| axis.from);
-    let (w_in, w_out) = (if in_wide { 4 } else { 1 }, if out_wide { 4 } else { 1 });
-    let part = if in_wide == out_wide {
-        "copy_same"
-    } else {
-        "copy_four"
+/// How elements are moved: the part, the axis that is walked in steps of `step` elements, and how many elements an offset
+/// counts on either side.
+struct Width {
+    part: &'static str,
+    axis: usize,
+    step: usize,
+    from: usize,
+    to: usize,
+}
+
+fn width(axes: &[Axis], [from, to]: [usize; 2]) -> Width {
+    let fours = |offset, unit: usize, stride: fn(&Axis) -> isize| {
+        let rest = (0..axes.len()).filter(|&i| i != unit);
+        axes[unit].size.is_multiple_of(4) && by_fours(offset, rest.map(|i| stride(&axes[i])))
     };
-    let variant = Variant::new("copy")
-        .part(part)
-        .alias("Word", words(out_wide))
+    let (source, target) = (|a: &Axis| a.from, |a: &Axis| a.to);
+    let into = axes[0].to == 1 && fours(to, 0, target);
+    let width = |part, axis, step, from, to| Width {
+        part,
+        axis,
+        step,
+        from,
+        to,
+    };
+    if into && axes[0].from == 1 && fours(from, 0, source) {
+        return width("copy_same", 0, 4, 4, 4);
+    }
+    if into {
+        return width("copy_four", 0, 4, 1, 4);
+    }
+    match axes.iter().position(|a| a.from == 1) {
+        Some(axis) if fours(from, axis, source) => width("copy_spread", axis, 4, 4, 1),
+        _ => width("copy_same", 0, 1, 1, 1),
+    }
+}
+
+fn straight(caps: &Caps, axes: &[Axis], [from, to]: [usize; 2]) -> Result<Dispatch> {
+    let width = width(axes, [from, to]);
+    let along = axes[width.axis];
+    let outer: Vec<Axis> = (0..axes.len())
+        .filter(|&i| i != width.axis)
+        .map(|i| axes[i])
+        .collect();
+    let mut variant = Variant::new("copy")
+        .part(width.part)
         .set("OUTER", outer.len() as u32);
-    // A step along the innermost axis is `w_out` elements.
-    let first_from = units(inner.from * w_out, w_in);
-    let first_to = if out_wide { 1 } else { inner.to as u32 };
-    let sizes = std::iter::once(inner.size / w_out as usize).chain(outer.iter().map(|a| a.size));
-    let froms = outer.iter().map(|a| units(a.from, w_in));
-    let tos = outer.iter().map(|a| units(a.to, w_out));
-    let count = sizes.clone().product();
+    if width.part == "copy_same" {
+        variant = variant.alias("Word", words(width.to == 4));
+    }
+    let (step, from_unit, to_unit) = (width.step as isize, width.from as isize, width.to as isize);
+    let first = |n: u32| std::iter::once(n);
+    let sizes = first((along.size / width.step) as u32).chain(outer.iter().map(|a| a.size as u32));
+    let froms = first(units(along.from * step, from_unit))
+        .chain(outer.iter().map(|a| units(a.from, from_unit)));
+    let tos =
+        first(units(along.to * step, to_unit)).chain(outer.iter().map(|a| units(a.to, to_unit)));
+    let count = axes.iter().map(|a| a.size).product::<usize>() / width.step;
     let dispatch = flat(KERNEL, caps, variant, count)?
-        .param("shape", dims(sizes.map(|n| n as u32)))
-        .param("a_by", dims(std::iter::once(first_from).chain(froms)))
-        .param("y_by", dims(std::iter::once(first_to).chain(tos)))
-        .param("a_at", units(from as isize, w_in))
-        .param("y_at", units(to as isize, w_out));
-    Ok(match part {
-        "copy_four" => dispatch.param("copy_step", inner.from as u32),
+        .param("shape", dims(sizes))
+        .param("a_by", dims(froms))
+        .param("y_by", dims(tos))
+        .param("a_at", units(from as isize, from_unit))
+        .param("y_at", units(to as isize, to_unit));
+    Ok(match width.part {
+        "copy_four" => dispatch.param("copy_step", along.from as u32),
+        "copy_spread" => dispatch.param("copy_step", along.to as u32),
         _ => dispatch,
     })
 }

@@ -59,6 +59,18 @@ fn regions() -> Vec<(&'static str, Region, usize, usize)> {
         ("rows of more", whole(&[5, 8], walk(4, &[12, 1])), 64, 40),
         ("backwards", whole(&[4, 8], walk(31, &[-8, -1])), 32, 32),
         ("rows backwards", whole(&[4, 8], walk(24, &[-8, 1])), 32, 32),
+        (
+            "channels last",
+            whole(&[2, 8, 3], walk(0, &[24, 1, 8])),
+            48,
+            48,
+        ),
+        (
+            "a long odd run",
+            whole(&[16_387], walk(4, &[1])),
+            16_400,
+            16_387,
+        ),
         ("every third", whole(&[8], walk(1, &[3])), 25, 8),
         ("expanded", whole(&[3, 4, 5], walk(0, &[1, 0, 0])), 3, 60),
         ("small transpose", whole(&[4, 6], walk(0, &[1, 4])), 24, 24),
@@ -126,7 +138,7 @@ fn regions_arrive_where_they_should() {
 
 #[test]
 fn every_copy_validates() {
-    let size = |n| View::new(Slot(n), Store::F32, [1 << 14]);
+    let size = |n| View::new(Slot(n), Store::F32, [1 << 15]);
     for caps in [Caps::webgpu_default(), software(8), discrete()] {
         for (_, region, ..) in regions() {
             for dispatch in copy(&caps, &size(0), &size(1), &region).unwrap() {
