@@ -5,12 +5,14 @@ use crate::{Error, Fact, Graph, Node, Op, Result, Value};
 use std::collections::HashMap;
 use tilewright_device::Caps;
 
+mod batch_norm;
 mod control;
 mod fuse;
 mod layout;
 mod sizes;
 mod tidy;
 
+pub use batch_norm::batch_norm;
 pub use control::inline_constant_if;
 pub use fuse::fuse;
 pub use layout::layout;
@@ -148,6 +150,7 @@ pub fn device(graph: &Graph, caps: &Caps) -> Result<Graph> {
     let graph = inline_constant_if(graph)?;
     let graph = sizes(&graph)?;
     let graph = tidy(&graph)?;
+    let graph = batch_norm(&graph)?;
     let graph = layout(&graph, caps)?;
     // Without the transposes that nobody needs any more, which would count as users.
     let graph = rewrite(&graph, |_, _| Ok(None))?;
