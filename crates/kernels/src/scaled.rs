@@ -26,7 +26,30 @@ fn epilogue(v: vec4<Value>, place: Place) -> vec4<Value> {
 }
 ";
 
+/// (v + bias[column]) * factor[column].
+const AFFINE: &str = "\
+//#param affine_n: u32
+@group(0) @binding(BIAS) var<storage, read> bias: array<f32>;
+@group(0) @binding(FACTOR) var<storage, read> factor: array<f32>;
+fn epilogue(v: vec4<Value>, place: Place) -> vec4<Value> {
+    let at = min(place.n + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.affine_n - 1u));
+    let b = vec4<f32>(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
+    return (v + b) * vec4<f32>(factor[at.x], factor[at.y], factor[at.z], factor[at.w]);
+}
+";
+
 impl Epilogue {
+    /// `(v + bias) * factor` with a value of either for each of `n` columns, both f32.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`](crate::Error::TooLarge) for sizes over 32 bits.
+    pub fn affine(bias: &View, factor: &View, n: usize) -> Result<Self> {
+        Ok(Self::new(AFFINE)
+            .bind("BIAS", bias.span)
+            .bind("FACTOR", factor.span)
+            .param("affine_n", index(KERNEL, "columns", n)?))
+    }
+
     /// `alpha * product + beta * c` for a contiguous result of `n` columns (ONNX Gemm); `c` is f32 and broadcasts to `[m, n]`,
     /// its rank at most 2. None where that is the product itself.
     ///

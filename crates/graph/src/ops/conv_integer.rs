@@ -1,11 +1,14 @@
 //! ConvInteger and QLinearConv: convolutions of quantised tensors.
 
-use super::conv::Conv;
+use super::conv::{Conv, filter_key, shape_of};
+use super::int8::{self, ColumnValues, Columns};
 use super::matmul_integer::{any, bytes_only, first, requantised};
 use super::window::{Layout, Window};
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels::{self as kernels, ConvShape, Epilogue, Filter, Grain, Store, View, Zero};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX ConvInteger-10: a convolution of 8-bit tensors minus their zero points, in i32. The zero point of W is a scalar or
@@ -42,6 +45,25 @@ impl Operator for ConvInteger {
         let (sums, shape) = sums(&self.conv, inputs.op(), x, w, zeros, None)?;
         let y = HostTensor::from_f64(DType::I32, shape, sums)?;
         Ok(vec![self.conv.layout.tensor_from_first(&y)?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        if let Some(host) = int8::need_constants(cx, &[1, 2, 3]) {
+            return host;
+        }
+        place(cx, &self.conv, 1)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (x_zero, w_zero) = (int8::integers(cx, 2, 0)?, int8::integers(cx, 3, 0)?);
+        let quantised = Quantised {
+            filter: 1,
+            x_zero: x_zero[0],
+            w_zeros: w_zero,
+            bias: vec![],
+            y: None,
+        };
+        quantised.lower(cx, &self.conv)
     }
 
     fn folds(&self) -> bool {
@@ -150,6 +172,31 @@ impl Operator for QLinearConv {
         Ok(vec![self.conv.layout.tensor_from_first(&y)?])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        if let Some(host) = int8::need_constants(cx, &[1, 2, 3, 4, 5, 6, 7, 8]) {
+            return host;
+        }
+        place(cx, &self.conv, 3)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let bias = match cx.constant(8) {
+            Some(_) => int8::integers(cx, 8, 0)?,
+            None => vec![],
+        };
+        let (x_scale, y_scale) = (int8::floats(cx, 1)[0], int8::floats(cx, 6)[0]);
+        let scales = int8::floats(cx, 4).into_iter();
+        let scales = scales.map(|s| x_scale * s / y_scale).collect();
+        let quantised = Quantised {
+            filter: 3,
+            x_zero: int8::integers(cx, 2, 0)?[0],
+            w_zeros: int8::integers(cx, 5, 0)?,
+            bias,
+            y: Some((int8::integers(cx, 7, 0)?[0], scales)),
+        };
+        quantised.lower(cx, &self.conv)
+    }
+
     fn folds(&self) -> bool {
         false
     }
@@ -222,6 +269,150 @@ impl Operator for QLinearConv {
             ),
             _ => None,
         })
+    }
+}
+
+/// Groups whose channels fill words run in 8 bits, those of few terms in f32, which is exact for them.
+fn place(cx: &Placing<'_>, conv: &Conv, filter: usize) -> Place {
+    if conv.layout == Layout::ChannelsFirst {
+        return Place::host("channels are first");
+    }
+    let shape = cx.inputs.opt(filter).and_then(Fact::known_shape);
+    let Some([outputs, inner, taps @ ..]) = shape.as_deref() else {
+        return Place::host("the weight's size is unknown");
+    };
+    let whole = taps.len() <= 3 && outputs * inner > 0 && int8::has_terms(cx, [0, filter]);
+    let exact = terms(*inner, taps) <= EXACT_TERMS;
+    if !whole || !(in_words(conv, *outputs, *inner) || exact) {
+        return Place::host("groups of this size have no kernel");
+    }
+    cx.by_storage()
+}
+
+/// Products of 8-bit numbers, less than 2^16 each, whose sum f32 holds exactly.
+const EXACT_TERMS: usize = 255;
+
+fn terms(inner: usize, taps: &[usize]) -> usize {
+    inner * taps.iter().product::<usize>()
+}
+
+/// True if the channels of all groups fill words.
+fn in_words(conv: &Conv, outputs: usize, inner: usize) -> bool {
+    conv.group <= 1 || (inner % 4 == 0 && outputs % 4 == 0)
+}
+
+/// A convolution with known zero points and scales.
+struct Quantised {
+    /// The input that holds the filter.
+    filter: usize,
+    x_zero: i32,
+    w_zeros: Vec<i32>,
+    bias: Vec<i32>,
+    /// Zero point of the output, and the factors of the sums; none for sums in i32.
+    y: Option<(i32, Vec<f32>)>,
+}
+
+impl Quantised {
+    fn lower(&self, cx: &mut Lower<'_>, conv: &Conv) -> Result<()> {
+        let (x, w) = (cx.input(0)?, cx.input(self.filter)?.shape);
+        let slides = conv
+            .window
+            .slides("Conv", &x.shape[1..x.shape.len() - 1], &w[2..])?;
+        let shape = shape_of(x.shape[0], (x.last(), w[0]), conv.group, &slides);
+        if in_words(conv, w[0], w[1]) {
+            self.in_bytes(cx, &shape, x.shape)
+        } else {
+            self.in_floats(cx, &shape, &x)
+        }
+    }
+
+    fn in_bytes(&self, cx: &mut Lower<'_>, shape: &ConvShape, x: Vec<usize>) -> Result<()> {
+        let x = int8::packed(cx, 0, x)?;
+        let scales = self.y.as_ref().map_or(vec![1.0], |y| y.1.clone());
+        let values = ColumnValues {
+            zeros: self.w_zeros.clone(),
+            bias: self.bias.clone(),
+            scales,
+        };
+        let caps = cx.caps().clone();
+        let words = |w: &HostTensor| Ok(kernels::pack_filter8(&caps, shape, w)?);
+        let same = |w: &HostTensor| Ok(w.clone());
+        let columns = Columns::new(cx, self.filter, filter_key(shape), &values, words, same)?;
+        let (zero, filter, y) = (Zero::Known(self.x_zero), columns.operand(), cx.output(0)?);
+        let bytes = kernels::conv8_scratch(shape, &zero, &filter);
+        let narrow = self.y.as_ref().map(|_| int8::store8(cx.output_dtype(0)));
+        let y_zero = self.y.as_ref().map_or(0, |y| y.0);
+        int8::emit(cx, bytes, &y, narrow, |_, y, scratch| {
+            Ok(kernels::conv8(
+                &caps, shape, &x, zero, filter, y, y_zero, None, scratch,
+            )?)
+        })
+    }
+
+    /// Exact in f32, as the terms are few: x and w minus their zero points, a convolution, and rounding.
+    fn in_floats(&self, cx: &mut Lower<'_>, shape: &ConvShape, x: &View) -> Result<()> {
+        let caps = cx.caps().clone();
+        let vector = |cx: &mut Lower<'_>, values: Vec<f32>| {
+            cx.table(HostTensor::from_vec([values.len()], values)?)
+        };
+        let one = vector(cx, vec![1.0])?;
+        let zero = cx.table(HostTensor::from_vec([1], vec![self.x_zero])?)?;
+        let centred = cx.scratch(Store::F32, x.shape.clone());
+        let grain = Grain::Tensor;
+        cx.emit(kernels::dequantize(
+            &caps,
+            x,
+            &one,
+            Some(&zero),
+            &centred,
+            grain,
+        )?);
+        let zeros = self.w_zeros.clone();
+        let key = format!("floats {} {zeros:?}", filter_key(shape));
+        let depthwise = shape.is_depthwise();
+        let packed = cx.derived(self.filter, key, |w| {
+            let each = (w.len() / w.shape()[0].max(1)).max(1);
+            let values = w.to_f64().into_iter().enumerate();
+            let values = values.map(|(i, v)| v - f64::from(zeros[i / each % zeros.len()]));
+            let w = HostTensor::from_f64(DType::F32, w.shape(), values.collect())?;
+            Ok(if depthwise {
+                kernels::pack_depthwise(shape, &w)?
+            } else {
+                kernels::pack_filter(&caps, shape, &w)?
+            })
+        })?;
+        let channels = shape.out_channels;
+        let spread = |of: &[f32]| (0..channels).map(|i| of[i % of.len()]).collect::<Vec<_>>();
+        let bias: Vec<f32> = self.bias.iter().map(|&b| b as f32).collect();
+        let bias = vector(cx, spread(if bias.is_empty() { &[0.0] } else { &bias }))?;
+        let factor = self.y.as_ref().map_or(&[1.0][..], |y| &y.1);
+        let factor = vector(cx, spread(factor))?;
+        let epilogue = Epilogue::affine(&bias, &factor, channels)?;
+        let y = cx.output(0)?;
+        let sums = cx.scratch(Store::F32, y.shape.clone());
+        let filter = Filter::Packed(&packed);
+        let run = if depthwise {
+            kernels::depthwise
+        } else {
+            kernels::conv
+        };
+        cx.emit(run(&caps, shape, &centred, filter, &sums, Some(&epilogue))?);
+        let dtype = cx.output_dtype(0).unwrap_or(DType::I32);
+        let (low, high) = dtype.int_range().unwrap_or_default();
+        let y_zero = self.y.as_ref().map_or(0, |y| y.0);
+        let zero = cx.table(HostTensor::from_vec([1], vec![y_zero])?)?;
+        let range = (low as i32, high as i32);
+        cx.emit(kernels::quantize(
+            &caps,
+            &sums,
+            &one,
+            Some(&zero),
+            &y,
+            grain,
+            range,
+            false,
+        )?);
+        Ok(())
     }
 }
 

@@ -1,9 +1,12 @@
 //! MatMulInteger and QLinearMatMul: products of quantised matrices.
 
+use super::int8::{self, ColumnValues, Columns, LeftZero};
 use super::matmul::{Product, product_shape};
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
+use tilewright_kernels::{self as kernels, Int8B, View, Zero};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX MatMulInteger-10: the product of 8-bit matrices minus their zero points, in i32. Zero points are scalars, or one a row
@@ -40,6 +43,34 @@ impl Operator for MatMulInteger {
             &product.shape[..],
             y,
         )?])
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        place_integer(cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (a, b, y) = matrices(cx, 1)?;
+        let a_zero = LeftZero::new(cx, 2)?;
+        let a = int8::packed(cx, 0, a)?;
+        let [m, n] = [y.shape[y.shape.len() - 2], y.last()];
+        let batches = y.elements() / (m * n).max(1);
+        let constant = cx.constant(1).is_some() && b.len() == 2;
+        let known = cx.opt_input(3).is_none() || cx.constant(3).is_some();
+        if constant && known {
+            let values = ColumnValues {
+                zeros: int8::integers(cx, 3, 0)?,
+                bias: vec![],
+                scales: vec![1.0],
+            };
+            let columns = columns(cx, 1, b, &values)?;
+            let operand = columns.operand();
+            return multiply(cx, &a, a_zero.zero(), operand, [m, n, batches], &y, None);
+        }
+        let b = int8::packed(cx, 1, b)?;
+        let b_zero = LeftZero::new(cx, 3)?;
+        let operand = Int8B::Rows(&b, b_zero.zero());
+        multiply(cx, &a, a_zero.zero(), operand, [m, n, batches], &y, None)
     }
 
     fn folds(&self) -> bool {
@@ -154,6 +185,42 @@ impl Operator for QLinearMatMul {
         )?])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        if let Some(host) = int8::need_constants(cx, &[1, 2, 3, 4, 5, 6, 7]) {
+            return host;
+        }
+        let b = cx.inputs.opt(3);
+        if b.is_none_or(|b| b.rank() != 2) || !int8::has_terms(cx, [0, 3]) {
+            return Place::host("only a matrix on the right has a kernel");
+        }
+        if [1, 2, 6, 7]
+            .iter()
+            .any(|&i| int8::elements(cx, i) != Some(1))
+        {
+            return Place::host("only one scale a tensor, or one a column, have a kernel");
+        }
+        cx.by_storage_of(&[0])
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let (a, b, y) = matrices(cx, 3)?;
+        let a = int8::packed(cx, 0, a)?;
+        let a_zero = Zero::Known(int8::integers(cx, 2, 0)?[0]);
+        let [m, n] = [y.shape[y.shape.len() - 2], y.last()];
+        let batches = y.elements() / (m * n).max(1);
+        let (a_scale, y_scale) = (int8::floats(cx, 1)[0], int8::floats(cx, 6)[0]);
+        let scales = int8::floats(cx, 4).into_iter();
+        let values = ColumnValues {
+            zeros: int8::integers(cx, 5, 0)?,
+            bias: vec![],
+            scales: scales.map(|s| a_scale * s / y_scale).collect(),
+        };
+        let columns = columns(cx, 3, b, &values)?;
+        let y_zero = int8::integers(cx, 7, 0)?[0];
+        let operand = columns.operand();
+        multiply(cx, &a, a_zero, operand, [m, n, batches], &y, Some(y_zero))
+    }
+
     fn folds(&self) -> bool {
         false
     }
@@ -205,6 +272,83 @@ impl Operator for QLinearMatMul {
             ),
         ]
     }
+}
+
+/// Zero points that a kernel can read: one, or one a row of A (column of B).
+fn place_integer(cx: &Placing<'_>) -> Place {
+    if !int8::has_terms(cx, [0, 1]) {
+        return Place::host("a product without terms");
+    }
+    for (operand, zero) in [(0, 2), (1, 3)] {
+        let (Some(of), Some(zero)) = (cx.inputs.opt(operand), cx.inputs.opt(zero)) else {
+            continue;
+        };
+        let side = match (operand, &of.shape[..]) {
+            (0, [.., rows, _]) => Some(rows),
+            (1, [_, .., columns]) => Some(columns),
+            _ => None,
+        };
+        let one = zero.elements().known() == Some(1);
+        if !one && !(of.rank() == 2 && side == Some(&zero.elements())) {
+            return Place::host("zero points by row and batch have no kernel");
+        }
+    }
+    cx.by_storage()
+}
+
+/// Shapes of the operands and the output with at least two axes. `b` is the right operand's input.
+fn matrices(cx: &Lower<'_>, b: usize) -> Result<(Vec<usize>, Vec<usize>, View)> {
+    let (mut a, mut b, mut y) = (cx.input(0)?.shape, cx.input(b)?.shape, cx.output(0)?);
+    if b.len() == 1 {
+        b.push(1);
+        y.shape.push(1);
+    }
+    if a.len() == 1 {
+        a.insert(0, 1);
+        y.shape.insert(y.shape.len() - 1, 1);
+    }
+    Ok((a, b, y))
+}
+
+/// The constant input `i` of shape `[k, n]` as right operand.
+fn columns(
+    cx: &mut Lower<'_>,
+    i: usize,
+    shape: Vec<usize>,
+    values: &ColumnValues,
+) -> Result<Columns> {
+    let caps = cx.caps().clone();
+    let key = format!("{shape:?}");
+    let words = |b: &HostTensor| Ok(kernels::pack_b8(&caps, &b.reshape(&shape[..])?, false)?);
+    let by_column = |b: &HostTensor| int8::transposed(&b.reshape(&shape[..])?);
+    Columns::new(cx, i, key, values, words, by_column)
+}
+
+/// Emits the product of `m`, `n` and a number of batches; with a zero point `y` is of 8 bits.
+fn multiply(
+    cx: &mut Lower<'_>,
+    a: &View,
+    a_zero: Zero<'_>,
+    b: Int8B<'_>,
+    [m, n, batches]: [usize; 3],
+    y: &View,
+    y_zero: Option<i32>,
+) -> Result<()> {
+    let bytes = kernels::matmul8_scratch(m, n, batches, &a_zero, &b);
+    let narrow = y_zero.map(|_| int8::store8(cx.output_dtype(0)));
+    int8::emit(cx, bytes, y, narrow, |cx, y, scratch| {
+        let zero = y_zero.unwrap_or(0);
+        Ok(kernels::matmul8(
+            cx.caps(),
+            a,
+            a_zero,
+            b,
+            y,
+            zero,
+            None,
+            scratch,
+        )?)
+    })
 }
 
 /// A tensor of all values of a narrow type.

@@ -27,6 +27,7 @@ mod global_pool;
 mod grid_sample;
 mod groups;
 mod instance_normalization;
+mod int8;
 mod layer_normalization;
 mod lp_normalization;
 mod lrn;
