@@ -145,6 +145,7 @@ static FILES: &[(&str, &str)] = table! {
     "part/math_int"
     "part/math_pow"
     "part/math_trig"
+    "part/operands"
     "part/order_float"
     "part/order_i32"
     "part/order_u32"

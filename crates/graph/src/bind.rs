@@ -180,6 +180,7 @@ impl<'a> Binder<'a> {
             .collect();
         let first_scratch = self.plan.slots.len();
         let mut cx = Lower {
+            epilogue: None,
             op: node.op.static_name(),
             caps: self.caps,
             inputs,

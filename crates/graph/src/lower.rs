@@ -5,7 +5,7 @@ use crate::{Error, Fact, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use tilewright_device::{Caps, Dispatch, Slot};
-use tilewright_kernels::{Store, View};
+use tilewright_kernels::{Epilogue, Function, Store, View, map_epilogue};
 use tilewright_tensor::{DType, HostTensor};
 
 /// Where a node runs.
@@ -134,6 +134,8 @@ pub struct Lower<'a> {
     pub(crate) slots: &'a mut Vec<SlotUse>,
     pub(crate) derived: &'a mut Derived,
     pub(crate) emitted: Vec<Dispatch>,
+    /// What a fused node does to the product, until its product takes it.
+    pub(crate) epilogue: Option<(Function, Vec<View>)>,
 }
 
 impl Lower<'_> {
@@ -234,6 +236,17 @@ impl Lower<'_> {
         let shape = tensor.shape().to_vec();
         let slot = self.slot(SlotUse::Constant(tensor));
         Ok(View::new(slot, store, shape))
+    }
+
+    /// The epilogue of a product: `own`, then what was fused to the node. `quads` says that the four elements that it sees
+    /// begin at multiples of four in output 0. An operator that calls this says so by [`crate::Operator::fuses`].
+    pub fn epilogue(&mut self, own: Option<Epilogue>, quads: bool) -> Result<Option<Epilogue>> {
+        let Some((function, operands)) = self.epilogue.take() else {
+            return Ok(own);
+        };
+        let out = self.output(0)?;
+        let all = map_epilogue(self.caps, own, &function, &operands, &out, quads)?;
+        Ok(Some(all))
     }
 
     /// Adds dispatches, in order.

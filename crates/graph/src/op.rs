@@ -49,6 +49,11 @@ pub trait Operator: Clone + fmt::Debug + Sized {
         true
     }
 
+    /// True if lowering takes [`Lower::epilogue`]: pointwise functions of output 0 can be fused to it.
+    fn fuses(&self) -> bool {
+        false
+    }
+
     /// Examples that drive every generic test: reference against inference, device against reference.
     fn cases() -> Vec<Case> {
         vec![]
@@ -203,6 +208,11 @@ macro_rules! ops {
             /// See [`Operator::moves`].
             pub fn moves(&self, input: usize) -> bool {
                 match self { $(Op::$ty(op) => op.moves(input),)* Op::Custom(_) => false }
+            }
+
+            /// See [`Operator::fuses`].
+            pub fn fuses(&self) -> bool {
+                match self { $(Op::$ty(op) => op.fuses(),)* Op::Custom(_) => false }
             }
 
             /// See [`Operator::folds`].

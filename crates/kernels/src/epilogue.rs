@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tilewright_device::{Dispatch, Param, Span};
+use tilewright_device::{Dispatch, Param, Set, Span};
 
 use crate::View;
 
@@ -30,6 +30,8 @@ pub struct Epilogue {
     pub spans: Vec<(&'static str, Span)>,
     /// Parameter name and value.
     pub params: Vec<(&'static str, Param)>,
+    /// Constants that the text needs set.
+    pub sets: Vec<(&'static str, Set)>,
 }
 
 impl Epilogue {
@@ -39,6 +41,7 @@ impl Epilogue {
             text: text.into(),
             spans: Vec::new(),
             params: Vec::new(),
+            sets: Vec::new(),
         }
     }
 
@@ -70,6 +73,9 @@ impl Epilogue {
     /// Puts this epilogue in the place of the default one.
     pub(crate) fn add(&self, mut dispatch: Dispatch) -> Dispatch {
         dispatch.variant = dispatch.variant.text("epilogue", self.text.clone());
+        for (name, value) in &self.sets {
+            dispatch.variant = dispatch.variant.set(name, *value);
+        }
         dispatch.spans.extend_from_slice(&self.spans);
         dispatch.params.extend_from_slice(&self.params);
         dispatch

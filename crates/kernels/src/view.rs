@@ -77,6 +77,15 @@ impl View {
         self.shape.iter().product()
     }
 
+    /// Itself, without axes if it has one element: it then broadcasts to any shape.
+    #[must_use]
+    pub fn scalar_if_one(mut self) -> Self {
+        if self.elements() == 1 {
+            self.shape.clear();
+        }
+        self
+    }
+
     /// The extent of the last axis; 1 for a scalar.
     #[must_use]
     pub fn last(&self) -> usize {

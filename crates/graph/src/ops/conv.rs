@@ -70,7 +70,7 @@ impl Operator for Conv {
         let shape = shape_of(x.shape[0], channels, self.group, &slides);
         let bias = cx.opt_input(2);
         let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, shape.groups));
-        let epilogue = epilogue.transpose()?;
+        let epilogue = cx.epilogue(epilogue.transpose()?, quads(&shape))?;
         let key = filter_key(&shape);
         let (caps, depthwise) = (cx.caps().clone(), shape.is_depthwise());
         let packed = cx.derived(1, key, |w| {
@@ -89,6 +89,10 @@ impl Operator for Conv {
         };
         cx.emit(run(&caps, &shape, &x, filter, &y, epilogue.as_ref())?);
         Ok(())
+    }
+
+    fn fuses(&self) -> bool {
+        true
     }
 
     fn folds(&self) -> bool {
@@ -198,6 +202,12 @@ pub(super) fn place_convolution(cx: &Placing<'_>, layout: Layout) -> Place {
         return Place::host("more than three spatial axes");
     }
     cx.floats_only()
+}
+
+/// True if the four output channels that an epilogue sees begin at a multiple of four.
+pub(super) fn quads(shape: &ConvShape) -> bool {
+    let own = shape.out_channels / shape.groups.max(1);
+    shape.out_channels % 4 == 0 && (shape.is_depthwise() || own % 4 == 0)
 }
 
 /// What a packed filter depends on besides the weight: not on the size of the image.

@@ -1,6 +1,6 @@
 //! ConvTranspose: the gradient of a convolution with respect to its input, used to enlarge images.
 
-use super::conv::{filter_key, place_convolution, shape_of};
+use super::conv::{filter_key, place_convolution, quads, shape_of};
 use super::product::Convolution;
 use super::window::{AutoPad, Layout, Slide, Window, three};
 use crate::dim::Dim;
@@ -116,7 +116,7 @@ impl Operator for ConvTranspose {
         let shape = forward.data_gradient();
         let bias = cx.opt_input(2);
         let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, shape.groups));
-        let epilogue = epilogue.transpose()?;
+        let epilogue = cx.epilogue(epilogue.transpose()?, quads(&shape))?;
         let caps = cx.caps().clone();
         let packed = cx.derived(1, filter_key(&shape), |w| {
             let w = w.cast(DType::F32)?;
@@ -132,6 +132,10 @@ impl Operator for ConvTranspose {
             epilogue.as_ref(),
         )?);
         Ok(())
+    }
+
+    fn fuses(&self) -> bool {
+        true
     }
 
     fn folds(&self) -> bool {

@@ -104,7 +104,12 @@ impl Operator for Gemm {
         let (a, c) = (cx.input(0)?, cx.output(0)?);
         let bias = cx.opt_input(2);
         let epilogue = Epilogue::scaled(self.alpha, self.beta, bias.as_ref(), c.last())?;
+        let epilogue = cx.epilogue(epilogue, c.last() % 4 == 0)?;
         multiply_on_device(cx, &a, self.trans_a, self.trans_b, &c, epilogue.as_ref())
+    }
+
+    fn fuses(&self) -> bool {
+        true
     }
 
     fn folds(&self) -> bool {

@@ -59,7 +59,12 @@ impl Operator for MatMul {
             a.shape.insert(0, 1);
             c.shape.insert(c.shape.len() - 1, 1);
         }
-        multiply_on_device(cx, &a, false, false, &c, None)
+        let epilogue = cx.epilogue(None, c.last() % 4 == 0)?;
+        multiply_on_device(cx, &a, false, false, &c, epilogue.as_ref())
+    }
+
+    fn fuses(&self) -> bool {
+        true
     }
 
     fn folds(&self) -> bool {

@@ -74,6 +74,7 @@ mod binary;
 mod cast;
 mod clip;
 mod dropout;
+mod fused;
 mod map;
 mod select;
 mod unary;
@@ -161,6 +162,7 @@ pub use binary::Binary;
 pub use cast::{BitCast, Cast, CastLike};
 pub use clip::Clip;
 pub use dropout::Dropout;
+pub use fused::Fused;
 pub use map::Map;
 pub use select::Where;
 pub use unary::Unary;
@@ -270,6 +272,7 @@ ops! {
     cast::CastLike,
     cast::BitCast,
     dropout::Dropout,
+    fused::Fused,
     map::Map,
 
     attention::Attention,

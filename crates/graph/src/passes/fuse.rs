@@ -39,15 +39,15 @@ pub fn fuse(graph: &Graph, caps: &Caps) -> Result<Graph> {
 
 /// A fused node.
 #[derive(Debug)]
-struct Group {
-    program: Program,
+pub(super) struct Group {
+    pub(super) program: Program,
     /// Values of the old graph.
-    inputs: Vec<Value>,
+    pub(super) inputs: Vec<Value>,
 }
 
-struct Groups<'a> {
-    graph: &'a Graph,
-    caps: &'a Caps,
+pub(super) struct Groups<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) caps: &'a Caps,
     users: HashMap<Value, Vec<u32>>,
     /// Outputs, and what states become.
     outputs: HashSet<Value>,
@@ -55,7 +55,7 @@ struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    fn new(graph: &'a Graph, caps: &'a Caps) -> Groups<'a> {
+    pub(super) fn new(graph: &'a Graph, caps: &'a Caps) -> Groups<'a> {
         let live = graph.live();
         let mut users = graph.users();
         for list in users.values_mut() {
@@ -88,6 +88,22 @@ impl<'a> Groups<'a> {
             }
         }
         groups
+    }
+
+    /// A pointwise node by itself.
+    pub(super) fn alone(&self, node: u32) -> Option<Group> {
+        self.fusible(node)
+            .then(|| self.group(node, &[node]))
+            .flatten()
+    }
+
+    /// True if nothing but this node reads the value.
+    pub(super) fn only_reader(&self, v: Value, node: u32) -> bool {
+        !self.outputs.contains(&v)
+            && self
+                .users
+                .get(&v)
+                .is_some_and(|users| users.iter().all(|u| *u == node))
     }
 
     /// A pointwise node of known shape whose result is not a symbolic size.
@@ -149,7 +165,7 @@ impl<'a> Groups<'a> {
         })
     }
 
-    fn fact(&self, node: u32) -> Option<&Fact> {
+    pub(super) fn fact(&self, node: u32) -> Option<&Fact> {
         self.graph.fact(Value { node, output: 0 })
     }
 

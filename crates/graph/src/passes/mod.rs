@@ -7,6 +7,7 @@ use tilewright_device::Caps;
 
 mod batch_norm;
 mod control;
+mod epilogue;
 mod fuse;
 mod layout;
 mod sizes;
@@ -14,6 +15,7 @@ mod tidy;
 
 pub use batch_norm::batch_norm;
 pub use control::inline_constant_if;
+pub use epilogue::epilogues;
 pub use fuse::fuse;
 pub use layout::layout;
 pub use sizes::sizes;
@@ -154,5 +156,5 @@ pub fn device(graph: &Graph, caps: &Caps) -> Result<Graph> {
     let graph = layout(&graph, caps)?;
     // Without the transposes that nobody needs any more, which would count as users.
     let graph = rewrite(&graph, |_, _| Ok(None))?;
-    fuse(&graph, caps)
+    epilogues(&fuse(&graph, caps)?, caps)
 }

@@ -100,15 +100,10 @@ impl Program {
 
     /// Emits the dispatches of a node that is this program of its inputs `operands`.
     pub(crate) fn lower(&self, cx: &mut Lower<'_>, operands: &[usize]) -> Result<()> {
-        let mut inputs = operands
-            .iter()
-            .map(|&i| cx.input(i))
-            .collect::<Result<Vec<View>>>()?;
-        let out = cx.output(0)?;
         // A bound of Clip may have more axes than the output.
-        for scalar in inputs.iter_mut().filter(|v| v.elements() == 1) {
-            scalar.shape.clear();
-        }
+        let input = |i: &usize| cx.input(*i).map(View::scalar_if_one);
+        let inputs = operands.iter().map(input).collect::<Result<Vec<View>>>()?;
+        let out = cx.output(0)?;
         let dispatches = map(cx.caps(), &self.function()?, &inputs, &out)?;
         cx.emit(dispatches);
         Ok(())
