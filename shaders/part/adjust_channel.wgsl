@@ -6,6 +6,7 @@
 //#param per_row: u32
 //#param each: u32
 fn adjust(v: V, w: Walk, k: u32) -> L {
-    let c = w.row % p.rows * p.per_row + k / p.each;
+    var c = w.row % p.rows * p.per_row;
+    if p.per_row > 1u { c += k / p.each; }
     return v * scale[c] + bias[c];
 }

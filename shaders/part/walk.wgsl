@@ -1,9 +1,9 @@
 //! Which elements of x [outer, n, inner] a thread visits; L is what it loads at once.
 //! ROWS (inner is 1): LANES neighbours share a row, and one of `splits` chunks of it; n and chunk count in L.
-//! Else a thread owns one L of inner; inner counts in L. Each is one of `count` outputs.
-//! Set: ROWS LANES THREADS (a multiple of LANES)
+//! Else a thread owns ACROSS neighbouring L of inner; inner counts in L. There are `count` rows or owners.
+//! Set: ROWS LANES THREADS (a multiple of LANES)  ACROSS (1 with ROWS)
 //#use grid
-//#need ROWS LANES THREADS
+//#need ROWS LANES THREADS ACROSS
 //#param n: u32
 //#param inner: u32
 //#param splits: u32
@@ -12,7 +12,7 @@
 struct Walk {
     /// Its first element is at, the next by further; there are steps of them. On the axis: number first, then skip further.
     at: u32, by: u32, steps: u32, first: u32, skip: u32,
-    /// Its place in outer and inner, and its output.
+    /// Its place in outer and inner, and its first output.
     row: u32, column: u32, out: u32,
 }
 
@@ -20,11 +20,12 @@ fn walk(group: vec3<u32>, groups: vec3<u32>, thread: u32) -> Walk {
     var w: Walk;
     let flat = flat_group(group, groups) * THREADS + thread;
     w.out = flat / LANES;
-    let row = select(flat / p.inner, w.out, ROWS);
+    let owners = (p.inner + ACROSS - 1u) / ACROSS;
+    let row = select(flat / owners, w.out, ROWS);
     let begin = row % p.splits * p.chunk;
     let to = min(begin + p.chunk, p.n);
     w.row = row / p.splits;
-    w.column = flat % p.inner;
+    w.column = flat % owners * ACROSS;
     w.first = begin;
     w.at = (w.row * p.n + begin) * p.inner + w.column;
     w.by = p.inner;
@@ -40,8 +41,9 @@ fn walk(group: vec3<u32>, groups: vec3<u32>, thread: u32) -> Walk {
     }
     // Nobody leaves early: barriers follow.
     if w.out >= p.count { w.steps = 0u; }
+    if !ROWS { w.out = row * p.inner + w.column; }
     return w;
 }
 
 /// Whether a thread holds a result to store.
-fn stores(w: Walk, thread: u32) -> bool { return w.out < p.count && thread % LANES == 0u; }
+fn stores(w: Walk, thread: u32) -> bool { return w.steps > 0u && thread % LANES == 0u; }

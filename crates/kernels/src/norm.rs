@@ -328,7 +328,7 @@ pub fn by_channel(caps: &Caps, x: &View, form: Form, y: &View, table: &View) -> 
         return Err(Error::shape("by_channel", what));
     }
     let (rows, _) = moment_rows(form);
-    let walk = Walk::exact(caps, rows, true).split(caps);
+    let walk = Walk::exact(caps, rows, true).split();
     let variant = typed(walk.variant("by_channel"), "f32", "f32", "f32");
     let channels = form.n / if walk.rows() { 1 } else { walk.width() };
     let dispatch = walk.dispatch("by_channel", caps, variant, 2)?;

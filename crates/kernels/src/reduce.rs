@@ -73,13 +73,13 @@ fn passes(caps: &Caps, shape: &[usize], axes: &[usize]) -> Vec<Pass> {
     let mut passes = Vec::new();
     for form in forms(shape, axes) {
         let out = form.outer * form.inner;
-        let walk = Walk::new(caps, form).split(caps);
+        let walk = Walk::new(caps, form).across().split();
         passes.push(Pass {
             walk,
             out: out * walk.splits,
         });
         if walk.splits > 1 {
-            let walk = Walk::new(caps, walk.rest());
+            let walk = Walk::new(caps, walk.rest()).across();
             passes.push(Pass { walk, out });
         }
     }

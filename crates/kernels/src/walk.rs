@@ -17,9 +17,14 @@ pub struct Form {
 }
 
 /// Threads that a software adapter is to get at least: more than it has, for balance.
-const SOFTWARE_UNITS: usize = 64;
+const SOFTWARE_UNITS: usize = 128;
 /// Threads that a GPU is to get at least: a big one holds about 300,000 at once, and the second pass costs too.
 const GPU_UNITS: usize = 1 << 16;
+
+/// Threads from which a software adapter gets 64 a workgroup.
+const MANY: usize = 2048;
+/// Bytes from row to row from which a software adapter is faster on few rows at a time: it prefetches from few pages.
+const FAR: usize = 1024;
 
 impl Form {
     /// Around the axes `first..end` of a shape.
@@ -66,7 +71,9 @@ pub(crate) struct Walk {
     /// Elements loaded at once.
     width: usize,
     lanes: u32,
-    threads: u32,
+    software: bool,
+    /// Neighbouring loads of a row that a thread owns, each with an output.
+    across: usize,
     /// Chunks of n, each with an output of its own.
     pub(crate) splits: usize,
     /// Elements of n in a chunk.
@@ -97,14 +104,13 @@ impl Walk {
             // Four loads a thread are in flight together.
             steps => steps.div_ceil(4).next_power_of_two().min(64) as u32,
         };
-        // Small workgroups so that few rows still reach all cores.
-        let threads = if software && rows { 16 } else { lanes.max(64) };
         Self {
             form,
             rows,
             width,
             lanes,
-            threads,
+            software,
+            across: 1,
             splits: 1,
             chunk: form.n,
         }
@@ -120,17 +126,27 @@ impl Walk {
         loads.div_ceil(self.lanes as usize)
     }
 
+    /// The walk with four loads side by side where that is what the adapter likes.
+    pub(crate) fn across(mut self) -> Self {
+        let loads = self.form.inner / self.width;
+        if self.software && !self.rows && self.width == 4 && loads >= 4 {
+            self.across = 4;
+        }
+        self
+    }
+
     /// The walk with n cut where there are fewer outputs than the adapter has threads.
-    pub(crate) fn split(mut self, caps: &Caps) -> Self {
-        let software = caps.kind == AdapterKind::Software;
+    pub(crate) fn split(mut self) -> Self {
         // A chunk must be worth its place in the second pass.
-        let (units, worth) = if software {
-            (SOFTWARE_UNITS, 64)
+        let (units, worth) = if self.software {
+            (SOFTWARE_UNITS, 32)
         } else {
             (GPU_UNITS, 16)
         };
         let threads = self.count() * self.lanes as usize;
-        let splits = (units / threads).min(self.steps() / worth);
+        let far = self.software && !self.rows && 4 * self.form.inner >= FAR;
+        let wanted = if far { usize::MAX } else { units / threads };
+        let splits = wanted.min(self.steps() / worth);
         if splits > 1 {
             let step = if self.rows { self.width } else { 1 };
             self.chunk = self.form.n.div_ceil(splits).next_multiple_of(step);
@@ -141,12 +157,22 @@ impl Walk {
 
     /// Number of walks.
     fn count(&self) -> usize {
-        let columns = if self.rows {
+        let loads = if self.rows {
             1
         } else {
             self.form.inner / self.width
         };
-        self.form.outer * self.splits * columns
+        self.form.outer * self.splits * loads.div_ceil(self.across)
+    }
+
+    /// Threads of a workgroup.
+    fn threads(&self) -> u32 {
+        // Few threads reach all cores of a software adapter only in small workgroups; many are dearer in them.
+        if self.software && self.count() < MANY {
+            16
+        } else {
+            self.lanes.max(64)
+        }
     }
 
     /// What is left to fold: `[outer, splits, inner]`.
@@ -183,7 +209,8 @@ impl Walk {
             .part(lanes)
             .set("ROWS", self.rows)
             .set("LANES", self.lanes)
-            .set("THREADS", self.threads)
+            .set("THREADS", self.threads())
+            .set("ACROSS", self.across as u32)
     }
 
     /// The part by which threads share what they hold.
@@ -206,7 +233,7 @@ impl Walk {
         index(kernel, "the number of elements", self.form.elements())?;
         let along = if self.rows { self.width } else { 1 };
         let across = if self.rows { 1 } else { self.width };
-        let groups = (self.count() * self.lanes as usize).div_ceil(self.threads as usize);
+        let groups = (self.count() * self.lanes as usize).div_ceil(self.threads() as usize);
         let param = |value: usize| index(kernel, "an extent", value);
         Ok(Dispatch::new(variant)
             .param("n", param(self.form.n / along)?)
@@ -234,7 +261,7 @@ mod tests {
         for caps in [Caps::webgpu_default(), software] {
             for n in [1, 3, 1000, 4096, 70_001, 1 << 20] {
                 for (outer, inner) in [(1, 1), (3, 1), (1, 8), (2, 3), (5000, 1)] {
-                    let walk = Walk::new(&caps, form(outer, n, inner)).split(&caps);
+                    let walk = Walk::new(&caps, form(outer, n, inner)).split();
                     assert!(walk.splits * walk.chunk >= walk.form.n);
                     assert!((walk.splits - 1) * walk.chunk < walk.form.n);
                     assert!(!walk.rows || walk.chunk.is_multiple_of(walk.width));
@@ -246,11 +273,8 @@ mod tests {
     #[test]
     fn one_long_row_is_cut_and_many_rows_are_not() {
         let caps = Caps::webgpu_default();
-        assert!(Walk::new(&caps, form(1, 1 << 24, 1)).split(&caps).splits > 64);
-        assert_eq!(
-            Walk::new(&caps, form(1 << 14, 1024, 1)).split(&caps).splits,
-            1
-        );
+        assert!(Walk::new(&caps, form(1, 1 << 24, 1)).split().splits > 64);
+        assert_eq!(Walk::new(&caps, form(1 << 14, 1024, 1)).split().splits, 1);
     }
 
     #[test]

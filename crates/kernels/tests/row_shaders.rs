@@ -48,7 +48,7 @@ fn check_all(caps: &Caps, dispatches: &[Dispatch]) {
 #[test]
 fn reductions_validate() {
     use Reduction::*;
-    let kinds = [
+    let floats = [
         Sum,
         Mean,
         Max,
@@ -61,6 +61,8 @@ fn reductions_validate() {
         SumSquare,
         Norm(3.0),
     ];
+    // The other folds of integers differ in constants alone.
+    let ints = [Sum, Mean, L1];
     for caps in all_caps() {
         for (shape, axis) in SHAPES {
             for store in [Store::F32, Store::I32, Store::U32] {
@@ -68,12 +70,14 @@ fn reductions_validate() {
                 let y = view(1, store, &without(&shape, axis, 1));
                 let bytes = reduce_scratch(&caps, &shape, &[axis]);
                 let scratch = view(2, Store::U32, &[bytes as usize / 4]);
+                let kinds = if store == Store::F32 {
+                    &floats[..]
+                } else {
+                    &ints
+                };
                 for kind in kinds {
-                    let made = reduce(&caps, &x, &[axis], &y, kind, Some(&scratch));
-                    match made {
-                        Ok(dispatches) => check_all(&caps, &dispatches),
-                        Err(e) => assert!(store != Store::F32, "{e}"),
-                    }
+                    let made = reduce(&caps, &x, &[axis], &y, *kind, Some(&scratch));
+                    check_all(&caps, &made.unwrap());
                 }
                 let at = view(3, Store::I32, &y.shape);
                 for flag in [false, true] {
