@@ -4,7 +4,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-sources() { git ls-files "$@" 2>/dev/null | grep -v -e '^benches/peers/' -e '/generated' -e '/proto\.rs$' || true; }
+sources() { # sources NAME...: files of the project by pattern
+    for pattern in "$@"; do
+        find shaders crates examples benches -name target -prune -o -name peers -prune -o -name "$pattern" -type f -print
+    done | grep -v -e '/generated' -e '/proto\.rs$' | sort
+}
 
 for file in $(sources '*.rs' '*.wgsl'); do
     case $file in *.wgsl) most=250 ;; *) most=500 ;; esac
