@@ -1,7 +1,7 @@
 //! The `--device` option.
 
 use crate::Failure;
-use tilewright::{AdapterChoice, Gpu, GpuOptions, Graph, Model, ModelOptions, block_on};
+use tilewright::{AdapterChoice, Gpu, GpuOptions, Graph, Model, ModelOptions, RunLimits, block_on};
 
 /// Where to run.
 #[derive(clap::Args, Clone)]
@@ -12,9 +12,21 @@ pub(crate) struct DeviceArgs {
     /// Ask the adapter for default WebGPU limits and no features.
     #[arg(long)]
     pub(crate) default_limits: bool,
+    /// Let the model take as much memory, time and iterations as it asks for: for models that you trust.
+    #[arg(long)]
+    pub(crate) trusted: bool,
 }
 
 impl DeviceArgs {
+    /// What a model may ask for.
+    pub(crate) fn options(&self) -> ModelOptions {
+        let mut options = ModelOptions::default();
+        if !self.trusted {
+            options.limits = RunLimits::strict();
+        }
+        options
+    }
+
     /// The adapter, or none for the host.
     pub(crate) fn gpu(&self) -> Result<Option<Gpu>, Failure> {
         let choice = match &*self.device {

@@ -6,7 +6,7 @@ use crate::run::inputs_of;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use tilewright::onnx::read_model_file;
-use tilewright::{ModelOptions, Session, block_on};
+use tilewright::{Session, block_on};
 
 /// Arguments of `inspect`.
 #[derive(clap::Args)]
@@ -40,7 +40,7 @@ enum Stage {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let gpu = args.device.gpu()?;
     let graph = read_model_file(&args.model)?;
-    let mut session = Session::new(&model(graph, gpu.as_ref(), ModelOptions::default()))?;
+    let mut session = Session::new(&model(graph, gpu.as_ref(), args.device.options()))?;
     if args.stage == Stage::Graph {
         print!("{}", session.graph());
         return Ok(());

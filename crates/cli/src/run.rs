@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tilewright::graph::{Bindings, Symbol};
 use tilewright::onnx::{load_tensor, read_model_file, save_tensor};
 use tilewright::tensor::npy;
-use tilewright::{DType, Graph, HostTensor, ModelOptions, NodeTime, Session, block_on};
+use tilewright::{DType, Graph, HostTensor, NodeTime, Session, block_on};
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -48,7 +48,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let bar = spinner("loading");
     let graph = read_model_file(&args.model)?;
     let gpu = args.device.gpu()?;
-    let mut session = Session::new(&model(graph, gpu.as_ref(), ModelOptions::default()))?;
+    let mut session = Session::new(&model(graph, gpu.as_ref(), args.device.options()))?;
     let inputs = inputs_of(session.model().graph(), &args.inputs, &args.sizes)?;
     let named: Vec<(&str, HostTensor)> = inputs
         .iter()

@@ -106,6 +106,9 @@ impl Worker {
         if args.device.default_limits {
             command.arg("--default-limits");
         }
+        if args.device.trusted {
+            command.arg("--trusted");
+        }
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -176,8 +179,9 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<(), Failure> {
     let gpu = args.device.gpu();
     for line in std::io::stdin().lines() {
         let folder = PathBuf::from(line?);
+        let options = args.device.options();
         let result = match &gpu {
-            Ok(gpu) => run_folder(&folder, &args.out.join(id(&folder)), gpu.as_ref())
+            Ok(gpu) => run_folder(&folder, &args.out.join(id(&folder)), gpu.as_ref(), options)
                 .map_err(|e| e.to_string()),
             Err(e) => Err(e.to_string()),
         };
@@ -189,9 +193,14 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run_folder(folder: &Path, out: &Path, gpu: Option<&Gpu>) -> Result<(), Failure> {
+fn run_folder(
+    folder: &Path,
+    out: &Path,
+    gpu: Option<&Gpu>,
+    options: ModelOptions,
+) -> Result<(), Failure> {
     let graph = read_model_file(folder.join("model.onnx"))?;
-    let mut session = Session::new(&model(graph, gpu, ModelOptions::default()))?;
+    let mut session = Session::new(&model(graph, gpu, options))?;
     let mut sets = vec![];
     for entry in std::fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();

@@ -2,6 +2,7 @@
 //! walks and run the bodies where they like.
 
 use crate::fact::Tensors;
+use crate::limits::Meter;
 use crate::passes::{Known, specialise};
 use crate::{Error, Fact, Graph, Op, Result, RunLimits, host};
 use std::collections::HashMap;
@@ -44,9 +45,10 @@ pub(crate) fn walk(
 }
 
 /// Drives a walk on the host.
-pub(crate) fn drive(mut walk: Box<dyn Walk>, limits: &RunLimits) -> Result<Vec<HostTensor>> {
+pub(crate) fn drive(mut walk: Box<dyn Walk>, meter: &Meter) -> Result<Vec<HostTensor>> {
     while let Some(turn) = walk.next()? {
-        walk.accept(host::run_within(&turn.body, &turn.inputs, limits)?)?;
+        meter.time()?;
+        walk.accept(host::metered(&turn.body, &turn.inputs, &mut [], meter)?)?;
     }
     walk.finish()
 }

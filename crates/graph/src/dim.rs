@@ -2,7 +2,8 @@
 //!
 //! A `Dim` is kept in a canonical form (sorted terms, no zero coefficients), so equal sizes compare equal without knowing
 //! the symbols. Symbols stand for sizes, therefore they are taken to be at least 1 when a division is simplified.
-//! Arithmetic saturates at the bounds of `i64`; a size that big is refused where memory is asked for.
+//! Arithmetic saturates at the bounds of `i64`; a size that big is refused where memory is asked for. An expression of
+//! more than [`MAX_ATOMS`] atoms is not followed: it stays unknown, and so does everything that is made of it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,7 +60,13 @@ pub struct Dim(Repr);
 enum Repr {
     Known(i64),
     Expr(Arc<Poly>),
+    TooLong,
 }
+
+/// Sizes of real models have a handful of atoms; products of sums would have any number.
+const MAX_ATOMS: usize = 256;
+
+const TOO_LONG: &str = "(too long an expression)";
 
 /// Sum of coefficient times product of atoms; the empty product is the constant term.
 type Poly = Vec<(Vec<Atom>, i64)>;
@@ -95,7 +102,7 @@ impl Dim {
     pub fn known(&self) -> Option<i64> {
         match self.0 {
             Repr::Known(n) => Some(n),
-            Repr::Expr(_) => None,
+            Repr::Expr(_) | Repr::TooLong => None,
         }
     }
 
@@ -109,17 +116,37 @@ impl Dim {
                 },
                 _ => None,
             },
-            Repr::Known(_) => None,
+            Repr::Known(_) | Repr::TooLong => None,
         }
     }
 
     fn atom(a: Atom) -> Dim {
-        Dim(Repr::Expr(Arc::new(vec![(vec![a], 1)])))
+        Dim::of_poly(vec![(vec![a], 1)])
+    }
+
+    fn of_poly(poly: Poly) -> Dim {
+        if atoms_of(&poly) > MAX_ATOMS {
+            return Dim(Repr::TooLong);
+        }
+        Dim(Repr::Expr(Arc::new(poly)))
+    }
+
+    fn is_too_long(&self) -> bool {
+        matches!(self.0, Repr::TooLong)
+    }
+
+    /// Terms and atoms, those within atoms included.
+    fn atoms(&self) -> usize {
+        match &self.0 {
+            Repr::Known(_) => 0,
+            Repr::Expr(p) => atoms_of(p),
+            Repr::TooLong => MAX_ATOMS,
+        }
     }
 
     fn terms(&self) -> Poly {
         match &self.0 {
-            Repr::Known(0) => vec![],
+            Repr::Known(0) | Repr::TooLong => vec![],
             Repr::Known(n) => vec![(vec![], *n)],
             Repr::Expr(p) => p.to_vec(),
         }
@@ -135,12 +162,15 @@ impl Dim {
         match &poly[..] {
             [] => 0i64.into(),
             [(atoms, c)] if atoms.is_empty() => (*c).into(),
-            _ => Dim(Repr::Expr(Arc::new(poly))),
+            _ => Dim::of_poly(poly),
         }
     }
 
     /// `self / by`, rounded down. Division by a known zero gives 0 (ONNX leaves it undefined).
     pub fn floor_div(&self, by: &Dim) -> Dim {
+        if self.is_too_long() || by.is_too_long() {
+            return Dim(Repr::TooLong);
+        }
         if let (Some(a), Some(b)) = (self.known(), by.known()) {
             return if b == 0 { 0 } else { floor_div(a, b) }.into();
         }
@@ -167,7 +197,7 @@ impl Dim {
         };
         let mut out = Vec::new();
         for (have, coefficient) in self.terms() {
-            if coefficient % c != 0 {
+            if coefficient.checked_rem(*c) != Some(0) {
                 return None;
             }
             let mut rest = have;
@@ -182,9 +212,12 @@ impl Dim {
 
     /// `self` modulo `by`, with the sign of `by` (Python's rule).
     pub fn modulo(&self, by: &Dim) -> Dim {
+        if self.is_too_long() || by.is_too_long() {
+            return Dim(Repr::TooLong);
+        }
         match (self.known(), by.known()) {
             (Some(_), Some(0)) => 0i64.into(),
-            (Some(a), Some(b)) => (a - floor_div(a, b) * b).into(),
+            (Some(a), Some(b)) => modulo(a, b).into(),
             (_, Some(1)) => 0i64.into(),
             _ if self.exact_div(by).is_some() => 0i64.into(),
             _ => Dim::atom(Atom::Mod(self.clone(), by.clone())),
@@ -202,6 +235,9 @@ impl Dim {
     }
 
     fn pick(&self, other: &Dim, f: fn(i64, i64) -> i64, atom: fn(Dim, Dim) -> Atom) -> Dim {
+        if self.is_too_long() || other.is_too_long() {
+            return Dim(Repr::TooLong);
+        }
         if self == other {
             return self.clone();
         }
@@ -243,6 +279,7 @@ impl Dim {
     fn least(&self) -> Option<i64> {
         let p = match &self.0 {
             Repr::Known(n) => return Some(*n),
+            Repr::TooLong => return None,
             Repr::Expr(p) => p,
         };
         let mut sum = 0i64;
@@ -262,6 +299,7 @@ impl Dim {
     pub fn eval(&self, bindings: &Bindings) -> Result<i64, Symbol> {
         let p = match &self.0 {
             Repr::Known(n) => return Ok(*n),
+            Repr::TooLong => return Err(Symbol::new(TOO_LONG)),
             Repr::Expr(p) => p,
         };
         let mut sum = 0i64;
@@ -324,7 +362,7 @@ impl Atom {
             },
             Atom::Mod(a, b) => match (a.eval(bindings)?, b.eval(bindings)?) {
                 (_, 0) => 0,
-                (a, b) => a.wrapping_sub(floor_div(a, b).wrapping_mul(b)),
+                (a, b) => modulo(a, b),
             },
             Atom::Min(a, b) => a.eval(bindings)?.min(b.eval(bindings)?),
             Atom::Max(a, b) => a.eval(bindings)?.max(b.eval(bindings)?),
@@ -341,11 +379,29 @@ fn floor_div(a: i64, b: i64) -> i64 {
     }
 }
 
+/// For `b` other than 0.
+fn modulo(a: i64, b: i64) -> i64 {
+    a.wrapping_sub(floor_div(a, b).wrapping_mul(b))
+}
+
+/// See [`Dim::atoms`].
+fn atoms_of(poly: &Poly) -> usize {
+    let atom = |a: &Atom| match a {
+        Atom::Symbol(_) => 1,
+        Atom::Div(a, b) | Atom::Mod(a, b) | Atom::Min(a, b) | Atom::Max(a, b) => {
+            1 + a.atoms() + b.atoms()
+        }
+    };
+    let term = |(atoms, _): &(Vec<Atom>, i64)| 1 + atoms.iter().map(atom).sum::<usize>();
+    poly.iter().map(term).sum()
+}
+
 impl std::ops::Add for Dim {
     type Output = Dim;
     fn add(self, other: Dim) -> Dim {
         match (self.known(), other.known()) {
             (Some(a), Some(b)) => a.saturating_add(b).into(),
+            _ if self.is_too_long() || other.is_too_long() => Dim(Repr::TooLong),
             _ => Dim::from_terms(self.terms().into_iter().chain(other.terms())),
         }
     }
@@ -363,6 +419,9 @@ impl std::ops::Mul for Dim {
     fn mul(self, other: Dim) -> Dim {
         if let (Some(a), Some(b)) = (self.known(), other.known()) {
             return a.saturating_mul(b).into();
+        }
+        if self.is_too_long() || other.is_too_long() {
+            return Dim(Repr::TooLong);
         }
         let right = other.terms();
         Dim::from_terms(self.terms().into_iter().flat_map(|(a, c)| {
@@ -382,6 +441,7 @@ impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let p = match &self.0 {
             Repr::Known(n) => return write!(f, "{n}"),
+            Repr::TooLong => return f.write_str(TOO_LONG),
             Repr::Expr(p) => p,
         };
         for (i, (atoms, c)) in p.iter().rev().enumerate() {
@@ -473,6 +533,27 @@ mod tests {
             Dim::from(i64::MIN).floor_div(&Dim::from(-1i64)).known(),
             Some(i64::MIN)
         );
+    }
+
+    #[test]
+    fn long_expressions_are_not_followed() {
+        let (a, b) = (Dim::symbol("a"), Dim::symbol("b"));
+        let (mut sum, mut halves) = (a.clone(), a.clone());
+        for _ in 0..1000 {
+            sum = sum.clone() * sum + b.clone();
+            halves = (halves + b.clone()).floor_div(&2i64.into());
+        }
+        let mut bindings = Bindings::default();
+        bindings.set(Symbol::new("a"), 1);
+        bindings.set(Symbol::new("b"), 1);
+        for long in [sum, halves] {
+            assert_eq!(long.eval(&bindings), Err(Symbol::new(TOO_LONG)));
+            // Not even what would cancel out.
+            assert_eq!((long.clone() - long.clone()).known(), None);
+            assert_eq!(long.floor_div(&long).known(), None);
+            assert_eq!((long.clone() * 0i64.into()).known(), None);
+            assert_eq!(long.larger(&long).known(), None);
+        }
     }
 
     #[test]

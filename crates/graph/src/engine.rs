@@ -4,10 +4,11 @@ use crate::cells::Cells;
 use crate::compiled::{Bodies, Bound, Compiled};
 use crate::control;
 use crate::convert::{from_device, to_device};
+use crate::limits::Meter;
 use crate::lower::SlotUse;
 use crate::plan::{Commit, PlanStage, Transfer};
 use crate::session::{NodeTime, checked};
-use crate::{Error, Graph, Model, Op, Result, Value};
+use crate::{Error, Graph, Model, Op, Result, Value, host};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -23,6 +24,8 @@ pub(crate) struct Engine {
     pub(crate) depth: usize,
     pub(crate) states: Cells,
     pub(crate) submit: SubmitOptions,
+    /// Of the run going on.
+    pub(crate) meter: Meter,
     pub(crate) profile: Option<Vec<NodeTime>>,
 }
 
@@ -59,6 +62,7 @@ pub(crate) fn run<'a>(
             values.insert(v, engine.states.read(at, engine.model.gpu()).await?);
         }
         for (i, stage) in bound.plan.stages.iter().enumerate() {
+            engine.meter.time()?;
             match stage {
                 PlanStage::Host(node) => {
                     engine.on_host(graph, bodies, *node, &mut values).await?;
@@ -133,9 +137,9 @@ impl Engine {
             .map(|v| v.map(|v| value(graph, values, v)).transpose())
             .collect::<Result<Vec<_>>>()?;
         let args: Vec<Option<&HostTensor>> = args.iter().map(Option::as_ref).collect();
-        let outputs = match control::walk(&node.op, &args, &self.model.options().limits) {
+        let outputs = match control::walk(&node.op, &args, self.meter.limits()) {
             Ok(Some(walk)) => self.drive(walk, bodies).await,
-            Ok(None) => node.op.reference(&args),
+            Ok(None) => self.meter.reference(&node.op, &args),
             Err(e) => Err(e),
         };
         let outputs = outputs.map_err(|e| e.at(&node.name, node.op.name()))?;
@@ -154,6 +158,7 @@ impl Engine {
         bodies: &mut Bodies,
     ) -> Result<Vec<HostTensor>> {
         while let Some(turn) = walk.next()? {
+            self.meter.time()?;
             let body = bodies.get(&turn, &self.model)?;
             self.depth += 1;
             let outputs = run(self, body, turn.inputs).await;

@@ -9,6 +9,9 @@ use tilewright_tensor::{DType, HostTensor};
 /// Values of integer tensors are followed symbolically up to this many elements; shapes and axes are far smaller.
 pub const MAX_FOLLOWED: usize = 4096;
 
+/// The same where they are not all plain numbers. A shape has 8 of them, paddings twice as many.
+const MAX_SYMBOLIC: usize = 64;
+
 /// Data type, shape and known value of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
@@ -54,9 +57,9 @@ impl Fact {
     pub fn of_dims(dtype: DType, shape: &[usize], dims: Vec<Dim>) -> Fact {
         let plain: Option<Vec<i64>> = dims.iter().map(Dim::known).collect();
         let tensor = plain.and_then(|v| HostTensor::from_i64(dtype, shape, v).ok());
-        let known = tensor.map_or_else(|| Known::Dims(dims.into()), Known::Tensor);
+        let symbolic = (dims.len() <= MAX_SYMBOLIC).then(|| Known::Dims(dims.into()));
         Fact {
-            known: Some(known),
+            known: tensor.map(Known::Tensor).or(symbolic),
             ..Fact::sized(dtype, shape)
         }
     }
@@ -78,6 +81,23 @@ impl Fact {
     /// Number of elements.
     pub fn elements(&self) -> Dim {
         self.shape.iter().cloned().fold(1i64.into(), |a, b| a * b)
+    }
+
+    /// Number of elements: `u64::MAX` where it is not known or does not fit.
+    pub fn count(&self) -> u64 {
+        let sizes = self.shape.iter().map(|d| d.known().unwrap_or(i64::MAX));
+        sizes.fold(1, |n: u64, d| n.saturating_mul(d.max(0) as u64))
+    }
+
+    /// Size of an axis: `u64::MAX` where it is not known, 1 where there is no such axis.
+    pub fn extent(&self, axis: usize) -> u64 {
+        let size = self.shape.get(axis).map_or(Some(1), Dim::known);
+        size.map_or(u64::MAX, |n| n.max(0) as u64)
+    }
+
+    /// Bytes of all elements, saturating as [`Fact::count`].
+    pub fn bytes(&self) -> u64 {
+        self.count().saturating_mul(self.dtype.size_bytes() as u64)
     }
 
     /// The shape, if no symbol is in it and no size is negative.

@@ -9,7 +9,7 @@ use crate::fact::MAX_FOLLOWED;
 use crate::ops::{Constant, Input};
 use crate::state::State;
 use crate::{Error, Fact, Op, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tilewright_tensor::{DType, HostTensor};
 
@@ -36,7 +36,43 @@ pub struct Node {
 }
 
 /// Folding is for shapes, axes and small or shrinking tensors: results up to this size, or up to the inputs' size.
-const FOLD_BYTES: usize = 1 << 16;
+const FOLD_BYTES: u64 = 1 << 16;
+
+/// What all foldings of a graph may cost together, in bytes kept (besides as many as its constants have) and in steps:
+/// a small file can ask for a lot. Shapes and axes are folded whatever was folded before.
+const FOLD_TOTAL: Folded = Folded {
+    bytes: 16 << 20,
+    work: 1 << 26,
+};
+
+/// A folding up to this size is always done.
+const FOLD_SMALL: Folded = Folded {
+    bytes: 1 << 11,
+    work: 1 << 12,
+};
+
+/// Steps of a reference that sizes are followed through.
+const FOLLOW_WORK: u64 = 1 << 16;
+
+/// The cost of foldings.
+#[derive(Clone, Copy, Debug, Default)]
+struct Folded {
+    bytes: u64,
+    work: u64,
+}
+
+impl Folded {
+    fn within(self, most: Folded) -> bool {
+        self.bytes <= most.bytes && self.work <= most.work
+    }
+
+    fn and(self, other: Folded) -> Folded {
+        Folded {
+            bytes: self.bytes.saturating_add(other.bytes),
+            work: self.work.saturating_add(other.work),
+        }
+    }
+}
 
 /// Nodes, inputs and outputs.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +82,11 @@ pub struct Graph {
     outputs: Vec<(Arc<str>, Value)>,
     pub(crate) states: Vec<State>,
     seen: HashMap<(Op, Vec<Option<Value>>), u32>,
+    /// Names of the inputs.
+    names: HashSet<Arc<str>>,
+    /// Bytes of constants.
+    given: u64,
+    folded: Folded,
 }
 
 impl Graph {
@@ -105,7 +146,7 @@ impl Graph {
 
     /// Adds an input. `fact` is none if not even the rank is known.
     pub fn input(&mut self, name: &str, fact: Option<Fact>) -> Result<Value> {
-        if self.inputs.iter().any(|(n, _)| &**n == name) {
+        if !self.names.insert(name.into()) {
             return Err(Error::Input {
                 name: name.into(),
                 what: "is declared twice".into(),
@@ -131,6 +172,7 @@ impl Graph {
         if small && let Some(&node) = self.seen.get(&(op.clone(), vec![])) {
             return Value { node, output: 0 };
         }
+        self.given = self.given.saturating_add(tensor.bytes().len() as u64);
         let fact = Some(Fact::of(tensor));
         let value = self.push(Node {
             op: op.clone(),
@@ -200,7 +242,8 @@ impl Graph {
             Err(e) if e.is_late() => vec![None; outputs],
             Err(e) => return Err(at(e)),
         };
-        if let Some(folded) = self.fold(&key.0, inputs, &facts).map_err(at)? {
+        if let Some((folded, cost)) = self.fold(&key.0, inputs, &facts).map_err(at)? {
+            self.folded = cost;
             return Ok(folded.into_iter().map(|t| self.constant(t)).collect());
         }
         let facts = self
@@ -272,43 +315,56 @@ impl Graph {
         op.infer(&facts).map(Some)
     }
 
-    /// The outputs as constants, if all inputs are and the result is small.
+    /// The outputs as constants, if all inputs are and the result is small, and what all foldings cost with it.
     fn fold(
         &self,
         op: &Op,
         inputs: &[Option<Value>],
         facts: &[Option<Fact>],
-    ) -> Result<Option<Vec<HostTensor>>> {
+    ) -> Result<Option<(Vec<HostTensor>, Folded)>> {
         if !op.folds() {
             return Ok(None);
         }
-        let mut tensors = Vec::with_capacity(inputs.len());
+        let (mut tensors, mut known) = (vec![], vec![]);
         for input in inputs {
-            match input.map(|v| self.constant_of(v)) {
-                None => tensors.push(None),
-                Some(Some(t)) => tensors.push(Some(t)),
-                Some(None) => return Ok(None),
+            match input.map(|v| (self.constant_of(v), self.fact(v))) {
+                None => {
+                    tensors.push(None);
+                    known.push(None);
+                }
+                Some((Some(t), fact)) => {
+                    tensors.push(Some(t));
+                    known.push(fact);
+                }
+                Some(_) => return Ok(None),
             }
         }
-        let bytes_in: usize = tensors.iter().flatten().map(|t| t.bytes().len()).sum();
-        // Data-dependent shapes of constants are found by computing them.
-        if facts.iter().any(Option::is_none) {
-            return op.reference(&tensors).map(Some);
-        }
-        let mut bytes_out = 0usize;
-        for fact in facts.iter().flatten() {
-            let Some(n) = fact.elements().known() else {
-                return Ok(None);
-            };
-            let bytes = usize::try_from(n)
-                .unwrap_or(usize::MAX)
-                .saturating_mul(fact.dtype.size_bytes());
-            bytes_out = bytes_out.saturating_add(bytes);
-        }
-        if bytes_out > FOLD_BYTES.max(bytes_in) {
+        let bytes_in: u64 = tensors
+            .iter()
+            .flatten()
+            .map(|t| t.bytes().len() as u64)
+            .sum();
+        // Data-dependent shapes of constants are found by computing them; there are not many more elements then.
+        let outputs: Option<Vec<Fact>> = facts.iter().cloned().collect();
+        let outputs = outputs.unwrap_or_default();
+        let sum = |sum: u64, fact: &Fact| sum.saturating_add(fact.bytes());
+        let bytes = match outputs.is_empty() {
+            true => bytes_in,
+            false => outputs.iter().fold(0, sum),
+        };
+        let cost = Folded {
+            bytes,
+            work: op.work(&known, &outputs),
+        };
+        let all = self.folded.and(cost);
+        let most = FOLD_TOTAL.and(Folded {
+            bytes: self.given,
+            work: 0,
+        });
+        if bytes > FOLD_BYTES.max(bytes_in) || !(cost.within(FOLD_SMALL) || all.within(most)) {
             return Ok(None);
         }
-        op.reference(&tensors).map(Some)
+        Ok(Some((op.reference(&tensors)?, all)))
     }
 
     /// Adds the symbolic values of outputs whose elements are only moved from inputs with symbolic values: the
@@ -361,6 +417,14 @@ impl Graph {
             .flatten()
             .any(|f| f.elements().known().is_none_or(|n| n > MAX_FOLLOWED as i64))
         {
+            return Ok(facts);
+        }
+        let known: Vec<_> = inputs
+            .iter()
+            .map(|v| v.and_then(|v| self.fact(v)))
+            .collect();
+        let outputs: Vec<Fact> = facts.iter().flatten().cloned().collect();
+        if op.work(&known, &outputs) > FOLLOW_WORK {
             return Ok(facts);
         }
         let borrowed: Vec<Option<&HostTensor>> = owned.iter().map(Option::as_ref).collect();
@@ -417,7 +481,7 @@ impl Graph {
                 d.symbols(&mut found);
             }
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         found.retain(|s| seen.insert(s.clone()));
         found
     }

@@ -1,6 +1,7 @@
 //! The host executor: a graph run by the references of its operators. Always there, slow, and the oracle of the tests.
 
-use crate::{Error, Graph, Op, Result, RunLimits, Value, control};
+use crate::limits::Meter;
+use crate::{Error, Graph, Node, Op, Result, RunLimits, Value, control};
 use std::collections::HashMap;
 use tilewright_tensor::HostTensor;
 
@@ -10,7 +11,7 @@ pub fn run(graph: &Graph, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
     run_within(graph, inputs, &RunLimits::default())
 }
 
-/// [`run`] with limits on what loops may ask for.
+/// [`run`] with limits on what the model may ask for.
 pub fn run_within(
     graph: &Graph,
     inputs: &[HostTensor],
@@ -26,6 +27,32 @@ pub fn step(
     inputs: &[HostTensor],
     states: &mut [HostTensor],
     limits: &RunLimits,
+) -> Result<Vec<HostTensor>> {
+    metered(graph, inputs, states, &Meter::new(*limits))
+}
+
+/// The outputs of one node, as far as the meter lets it.
+pub(crate) fn evaluate(
+    op: &Op,
+    args: &[Option<&HostTensor>],
+    meter: &Meter,
+) -> Result<Vec<HostTensor>> {
+    meter.time()?;
+    match control::walk(op, args, meter.limits())? {
+        Some(walk) => control::drive(walk, meter),
+        None => {
+            meter.admit(op, args)?;
+            op.reference(args)
+        }
+    }
+}
+
+/// [`step`] within a run that has begun.
+pub(crate) fn metered(
+    graph: &Graph,
+    inputs: &[HostTensor],
+    states: &mut [HostTensor],
+    meter: &Meter,
 ) -> Result<Vec<HostTensor>> {
     if inputs.len() != graph.inputs().len() {
         let what = format!(
@@ -43,6 +70,8 @@ pub fn step(
         values.insert(state.read, t.clone());
     }
     let (live, mut uses) = (graph.live(), uses(graph));
+    // Bytes of values that nodes made.
+    let mut held = 0;
     for (i, node) in graph.nodes().iter().enumerate() {
         if !live[i] || matches!(node.op, Op::Input(_) | Op::State(_)) {
             continue;
@@ -58,15 +87,15 @@ pub fn step(
                     .transpose()
                 })
                 .collect::<Result<_>>()?;
-            match control::walk(&node.op, &args, limits) {
-                Ok(Some(walk)) => control::drive(walk, limits),
-                Ok(None) => node.op.reference(&args),
-                Err(e) => Err(e),
-            }
-            .map_err(|e| e.at(&node.name, node.op.name()))?
+            evaluate(&node.op, &args, &meter.holding(held))
+                .map_err(|e| e.at(&node.name, node.op.name()))?
         };
         for v in node.inputs.iter().flatten() {
-            release(&mut values, &mut uses, *v);
+            if let Some(t) = release(&mut values, &mut uses, *v)
+                && makes(graph.node(*v))
+            {
+                held -= t.bytes().len() as u64;
+            }
         }
         for (output, t) in outputs.into_iter().enumerate() {
             let v = Value {
@@ -74,6 +103,9 @@ pub fn step(
                 output: output as u32,
             };
             if uses.contains_key(&v) {
+                if makes(node) {
+                    held += t.bytes().len() as u64;
+                }
                 values.insert(v, t);
             }
         }
@@ -115,11 +147,18 @@ fn uses(graph: &Graph) -> HashMap<Value, usize> {
     uses
 }
 
-fn release(values: &mut HashMap<Value, HostTensor>, uses: &mut HashMap<Value, usize>, v: Value) {
-    if let Some(n) = uses.get_mut(&v) {
-        *n -= 1;
-        if *n == 0 {
-            values.remove(&v);
-        }
-    }
+/// The value, if this was its last use.
+fn release(
+    values: &mut HashMap<Value, HostTensor>,
+    uses: &mut HashMap<Value, usize>,
+    v: Value,
+) -> Option<HostTensor> {
+    let n = uses.get_mut(&v)?;
+    *n -= 1;
+    if *n == 0 { values.remove(&v) } else { None }
+}
+
+/// False for nodes whose outputs are there anyhow.
+fn makes(node: &Node) -> bool {
+    !matches!(node.op, Op::Input(_) | Op::State(_) | Op::Constant(_))
 }

@@ -17,6 +17,7 @@ mod error;
 pub mod fact;
 mod graph;
 pub mod host;
+mod limits;
 pub mod lower;
 pub mod memory;
 mod model;

@@ -5,6 +5,7 @@ use crate::lower::Derived;
 use crate::{Error, Graph, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tilewright_device::{Buffer, BufferUse, Caps, Gpu};
 use tilewright_tensor::{DType, HostTensor};
 
@@ -19,22 +20,40 @@ pub enum Fallback {
     Deny,
 }
 
-/// Bounds on what a model may ask for.
+/// Bounds on what a model may ask for. Passing one is an [`Error::Limit`] that says which.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct RunLimits {
-    /// Bytes of activations of one plan.
+    /// Bytes of activations: of the arena of one plan, and of values that live at once on the host.
     pub memory: u64,
     /// Iterations of one loop.
     pub loop_iterations: u64,
+    /// Steps of one node on the host, as [`crate::Operator::work`] estimates them.
+    pub work: u64,
+    /// Time of one run. It is looked at between nodes and submissions.
+    pub wall_time: Duration,
 }
 
 impl Default for RunLimits {
-    /// 8 GiB and ten million iterations.
+    /// 8 GiB, ten million iterations, 2^44 steps, and all the time there is.
     fn default() -> Self {
         RunLimits {
             memory: 8 << 30,
             loop_iterations: 10_000_000,
+            work: 1 << 44,
+            wall_time: Duration::MAX,
+        }
+    }
+}
+
+impl RunLimits {
+    /// For models of unknown origin: 2 GiB, a million iterations, 2^36 steps (minutes), ten minutes.
+    pub fn strict() -> RunLimits {
+        RunLimits {
+            memory: 2 << 30,
+            loop_iterations: 1_000_000,
+            work: 1 << 36,
+            wall_time: Duration::from_secs(600),
         }
     }
 }

@@ -44,6 +44,12 @@ pub trait Operator: Clone + fmt::Debug + Sized {
         false
     }
 
+    /// About how many steps the reference takes: multiply-adds, or elements touched. `outputs` is empty where their
+    /// shapes depend on the data. Operators that touch elements more than a few times say so here.
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        touched(inputs, outputs)
+    }
+
     /// False for what must not be computed ahead of time (heavy products, random numbers, sources).
     fn folds(&self) -> bool {
         true
@@ -58,6 +64,28 @@ pub trait Operator: Clone + fmt::Debug + Sized {
     fn cases() -> Vec<Case> {
         vec![]
     }
+}
+
+/// Elements of all inputs and outputs.
+pub(crate) fn touched(inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+    let inputs = (0..inputs.len()).filter_map(|i| inputs.opt(i));
+    inputs
+        .chain(outputs)
+        .fold(0, |sum, fact| sum.saturating_add(fact.count()))
+}
+
+/// [`touched`], and `each` steps for every element of output 0.
+pub(crate) fn per_output(inputs: Facts<'_>, outputs: &[Fact], each: u64) -> u64 {
+    let made = outputs.first().map_or(0, Fact::count);
+    touched(inputs, outputs).saturating_add(made.saturating_mul(each))
+}
+
+/// [`per_output`] where each element meets the weights of its output channel; input `weight` has these outermost.
+pub(crate) fn per_weight(inputs: Facts<'_>, outputs: &[Fact], weight: usize) -> u64 {
+    let each = inputs
+        .opt(weight)
+        .map_or(0, |w| w.count() / w.extent(0).max(1));
+    per_output(inputs, outputs, each)
 }
 
 /// An operator with inputs, for tests.
@@ -213,6 +241,15 @@ macro_rules! ops {
             /// See [`Operator::fuses`].
             pub fn fuses(&self) -> bool {
                 match self { $(Op::$ty(op) => op.fuses(),)* Op::Custom(_) => false }
+            }
+
+            /// See [`Operator::work`].
+            pub fn work(&self, inputs: &[Option<&Fact>], outputs: &[Fact]) -> u64 {
+                let inputs = Inputs::new(self.static_name(), inputs);
+                match self {
+                    $(Op::$ty(op) => op.work(inputs, outputs),)*
+                    Op::Custom(_) => crate::op::touched(inputs, outputs),
+                }
             }
 
             /// See [`Operator::folds`].

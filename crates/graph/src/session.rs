@@ -3,6 +3,7 @@
 use crate::cells::Cells;
 use crate::compiled::Compiled;
 use crate::engine::{Engine, run};
+use crate::limits::Meter;
 use crate::lower::Place;
 use crate::model::Fallback;
 use crate::{Bindings, Error, Graph, Model, Result, host};
@@ -50,6 +51,7 @@ impl Session {
             depth: 0,
             states: Cells::new(&root.graph, model.gpu())?,
             submit: SubmitOptions::new(),
+            meter: Meter::new(model.options().limits),
             profile: None,
         };
         Ok(Session { engine, root })
@@ -90,13 +92,13 @@ impl Session {
         inputs: &[(&str, HostTensor)],
     ) -> Result<Vec<(Arc<str>, HostTensor)>> {
         let ordered = order(self.engine.model.graph(), inputs)?;
+        self.engine.meter = Meter::new(self.engine.model.options().limits);
         let outputs = match self.engine.model.gpu() {
             None => {
                 let graph = &self.root.graph;
-                let limits = self.engine.model.options().limits;
                 let mut states = self.engine.states.host();
                 let inputs = checked(graph, ordered)?.0;
-                let outputs = host::step(graph, &inputs, &mut states, &limits)?;
+                let outputs = host::metered(graph, &inputs, &mut states, &self.engine.meter)?;
                 for (i, t) in states.iter().enumerate() {
                     self.engine.states.write(i, t, None)?;
                 }

@@ -57,12 +57,16 @@ impl Imports {
     /// domain.
     ///
     /// # Errors
-    /// [`Error::Model`] for a domain that is imported twice with different versions.
+    /// [`Error::Model`] for a domain that is imported twice with different versions, and for versions below 1.
     pub fn new(imports: &[OperatorSetIdProto]) -> Result<Imports> {
         let mut versions = HashMap::new();
         for import in imports {
             let domain = normal_domain(import.domain()).to_owned();
             let version = import.version();
+            if version < 1 {
+                let what = format!("imports version {version} of domain `{domain}`");
+                return Err(Error::Model { what });
+            }
             let earlier = versions.insert(domain, version);
             if let Some(earlier) = earlier.filter(|&e| e != version) {
                 let domain = import.domain();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tilewright_graph::{Attr, Attrs, CustomOp, Dim, Fact, Graph, Op, Value};
 use tilewright_tensor::HostTensor;
 
-use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
 use crate::upgrade::{Old, upgrade};
 use crate::{
     Error, ExternalData, Functions, Imports, ModelDir, Result, Size, decode_model, node_label,
@@ -20,8 +20,12 @@ pub const NEWEST_OPSET: i64 = 28;
 /// Functions may call functions; a model that nests deeper than this is refused.
 const MAX_DEPTH: usize = 32;
 
-/// Inlined calls may multiply; a model that expands to more nodes than this is refused.
-const MAX_NODES: usize = 1_000_000;
+/// Inlined calls may multiply; a model that expands to more nodes than this, and than [`MAX_EXPANSION`] times those it
+/// has, is refused.
+const MAX_NODES: usize = 1 << 15;
+
+/// See [`MAX_NODES`].
+const MAX_EXPANSION: usize = 32;
 
 /// Makes a custom operator from a node's attributes.
 pub type MakeCustom = dyn Fn(&Attrs) -> tilewright_graph::Result<Arc<dyn CustomOp>>;
@@ -82,6 +86,7 @@ pub fn read_model_with(
         frames,
         graphs,
         nodes: 0,
+        most: nodes_of(&model).saturating_mul(MAX_EXPANSION).max(MAX_NODES),
     };
     let graph = model
         .graph
@@ -125,7 +130,15 @@ struct Reader<'a> {
     registry: &'a Registry,
     frames: Vec<Frame>,
     graphs: Vec<Graph>,
+    /// Nodes so far, with those of inlined functions.
     nodes: usize,
+    most: usize,
+}
+
+/// Nodes of the graph and of all functions, subgraphs left out.
+fn nodes_of(model: &ModelProto) -> usize {
+    let functions: usize = model.functions.iter().map(|f| f.node.len()).sum();
+    functions + model.graph.as_ref().map_or(0, |g| g.node.len())
 }
 
 impl<'a> Reader<'a> {
@@ -141,21 +154,7 @@ impl<'a> Reader<'a> {
                 "graphs and functions nest deeper than {MAX_DEPTH}"
             )));
         }
-        let mut initialisers = HashMap::new();
-        for tensor in &proto.initializer {
-            initialisers.insert(
-                tensor.name().to_owned(),
-                read_tensor(tensor, self.external)?,
-            );
-        }
-        for sparse in &proto.sparse_initializer {
-            let name = sparse
-                .values
-                .as_ref()
-                .map(|v| v.name().to_owned())
-                .unwrap_or_default();
-            initialisers.insert(name, read_sparse_tensor(sparse, self.external)?);
-        }
+        let initialisers = self.initialisers(proto)?;
         self.graphs.push(Graph::new());
         let (names, captures) = Default::default();
         self.frames.push(Frame {
@@ -179,6 +178,21 @@ impl<'a> Reader<'a> {
         let frame = self.frames.pop().map(|f| f.captures);
         let graph = self.graphs.pop();
         Ok((graph.unwrap_or_default(), frame.unwrap_or_default()))
+    }
+
+    fn initialisers(&self, proto: &GraphProto) -> Result<HashMap<String, HostTensor>> {
+        let mut found = HashMap::new();
+        let dense = (proto.initializer.iter()).map(|t| (t.name(), read_tensor(t, self.external)));
+        let sparse = proto.sparse_initializer.iter().map(|s| {
+            let name = s.values.as_ref().map_or("", |v| v.name());
+            (name, read_sparse_tensor(s, self.external))
+        });
+        for (name, tensor) in dense.chain(sparse) {
+            if found.insert(name.to_owned(), tensor?).is_some() {
+                return Err(invalid(format!("initialiser `{name}` is there twice")));
+            }
+        }
+        Ok(found)
     }
 
     fn inputs(&mut self, proto: &GraphProto) -> Result<()> {
@@ -255,9 +269,10 @@ impl<'a> Reader<'a> {
 
     fn node(&mut self, node: &NodeProto) -> Result<()> {
         self.nodes += 1;
-        if self.nodes > MAX_NODES {
+        if self.nodes > self.most {
             return Err(invalid(format!(
-                "it expands to more than {MAX_NODES} nodes"
+                "it expands to more than {} nodes",
+                self.most
             )));
         }
         let mut inputs = Vec::with_capacity(node.input.len());

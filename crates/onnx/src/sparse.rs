@@ -4,15 +4,18 @@ use tilewright_tensor::{DType, HostTensor, Shape};
 
 use crate::{Error, ExternalData, Result, proto::SparseTensorProto, read_tensor};
 
-/// The most elements that a sparse tensor may have when made dense, since a few bytes can declare any extents.
-const MAX_DENSE: usize = 1 << 28;
+/// A few bytes can declare any extents: a sparse tensor made dense may have this many elements in any case,
+const MAX_DENSE: usize = 1 << 20;
+
+/// and this many for each of its values.
+const MAX_DENSE_EACH: usize = 1 << 12;
 
 /// Reads a sparse tensor as a dense one. Its name is that of its values. Coordinates are linear, `[nnz]`, or multi-indices,
 /// `[nnz, rank]`, and rise strictly.
 ///
 /// # Errors
-/// Those of [`read_tensor`]; [`Error::Data`] where the parts do not fit together or the dense tensor has more than 2^28
-/// elements.
+/// Those of [`read_tensor`]; [`Error::Data`] where the parts do not fit together or the dense tensor has more than 2^20
+/// elements and 2^12 for each value.
 pub fn read_sparse_tensor(
     proto: &SparseTensorProto,
     external: &dyn ExternalData,
@@ -34,10 +37,12 @@ pub fn read_sparse_tensor(
     };
     let shape = Shape::from_i64(&proto.dims).map_err(in_tensor)?;
     let elements = shape.elements().map_err(in_tensor)?;
-    if elements > MAX_DENSE {
-        return Err(fail(format!("{shape} has more than {MAX_DENSE} elements")));
-    }
     let values = read_tensor(values, external)?;
+    let most = MAX_DENSE.max(values.len().saturating_mul(MAX_DENSE_EACH));
+    if elements > most {
+        let what = format!("{shape} with {} values has more than {most} elements", values.len());
+        return Err(fail(what));
+    }
     let indices = read_tensor(indices, external)?;
     if indices.dtype() != DType::I64 {
         return Err(fail(format!("indices are {}, not i64", indices.dtype())));

@@ -253,6 +253,20 @@ impl Operator for Attention {
         self.facts(inputs)
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        // Every query meets every key, once in each of two products.
+        let keys = |i: usize| {
+            inputs
+                .opt(i)
+                .map_or(0, |k| k.extent(k.rank().saturating_sub(2)))
+        };
+        let (keys, q) = (
+            keys(1).saturating_add(keys(4)),
+            inputs.opt(0).map_or(0, Fact::count),
+        );
+        crate::op::per_output(inputs, outputs, keys).saturating_add(q.saturating_mul(keys))
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let whole = |i: usize| inputs.opt(i).map(|t| Fact::sized(t.dtype(), t.shape()));
         let facts: Vec<Option<Fact>> = (0..inputs.len()).map(whole).collect();

@@ -41,6 +41,10 @@ impl Operator for AveragePool {
         Ok(vec![Fact::new(inputs.req(0)?.dtype, shape)])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        pool::work(&self.window, inputs, outputs)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let pool = Pool::new(inputs, &self.window, self.layout)?;
         let values = pool.fold(
@@ -129,6 +133,10 @@ impl Operator for LpPool {
         }
         let shape = pool::shape(inputs, &self.window, self.layout)?;
         Ok(vec![Fact::new(inputs.req(0)?.dtype, shape)])
+    }
+
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        pool::work(&self.window, inputs, outputs)
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {

@@ -2,6 +2,7 @@
 
 use crate::control::{Turn, Walk, any_value, drive, outputs_of, single};
 use crate::fact::{Facts, Tensors};
+use crate::limits::Meter;
 use crate::lower::{Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Graph, Result, RunLimits, samples};
@@ -121,7 +122,10 @@ impl Operator for If {
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
-        drive(Box::new(self.walk(inputs)?), &RunLimits::default())
+        drive(
+            Box::new(self.walk(inputs)?),
+            &Meter::new(RunLimits::default()),
+        )
     }
 
     fn place(&self, _: &Placing<'_>) -> Place {

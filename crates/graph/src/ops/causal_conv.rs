@@ -56,6 +56,10 @@ impl Operator for CausalConvWithState {
         ])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        crate::op::per_weight(inputs, outputs, 1)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let (x, w) = (inputs.req(0)?, inputs.req(1)?);
         let (&[batch, channels, length], &[same, 1, k]) = (&x.shape()[..], &w.shape()[..]) else {

@@ -47,6 +47,10 @@ impl Operator for Conv {
         Ok(vec![Fact::new(x.dtype, shape)])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        crate::op::per_weight(inputs, outputs, 1)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let (x, w) = (inputs.req(0)?, inputs.req(1)?);
         let x = self.layout.tensor_to_first(x)?;

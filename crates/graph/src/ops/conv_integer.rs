@@ -39,6 +39,10 @@ impl Operator for ConvInteger {
         Ok(vec![Fact::new(DType::I32, shape)])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        crate::op::per_weight(inputs, outputs, 1)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let (x, w) = (inputs.req(0)?, inputs.req(1)?);
         let zeros = (inputs.opt(2), inputs.opt(3));
@@ -148,6 +152,10 @@ impl Operator for QLinearConv {
         bytes_only(inputs, &[x, w, zero])?;
         let shape = self.conv.shape(inputs, x, w, inputs.opt(8))?;
         Ok(vec![Fact::new(zero.dtype, shape)])
+    }
+
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        crate::op::per_weight(inputs, outputs, 3)
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {

@@ -77,6 +77,13 @@ impl Operator for ConvTranspose {
         Ok(vec![Fact::new(x.dtype, self.layout.from_first(&out))])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        // Every element of the input meets every weight of its channel.
+        let weight = inputs.opt(1).map_or(0, |w| w.count() / w.extent(0).max(1));
+        let x = inputs.opt(0).map_or(0, Fact::count);
+        crate::op::touched(inputs, outputs).saturating_add(x.saturating_mul(weight))
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let (x, w) = (self.layout.tensor_to_first(inputs.req(0)?)?, inputs.req(1)?);
         let slides = self.slides(inputs.op(), &x.shape()[2..], &w.shape()[2..])?;

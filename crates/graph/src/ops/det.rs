@@ -60,6 +60,13 @@ impl Operator for Det {
         Ok(vec![Fact::new(x.dtype, batch)])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        let (count, size) = inputs.opt(0).map_or((0, 0), |x| {
+            (x.count(), x.extent(x.rank().saturating_sub(1)))
+        });
+        crate::op::touched(inputs, outputs).saturating_add(count.saturating_mul(size))
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let mut x = floats(inputs, 0)?;
         let input = inputs.req(0)?;

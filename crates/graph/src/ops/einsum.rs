@@ -213,6 +213,18 @@ impl Operator for Einsum {
         Ok(vec![Fact::new(inputs.req(0)?.dtype, shape)])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        let shapes: Vec<&[Dim]> = (0..inputs.len())
+            .filter_map(|i| inputs.opt(i).map(|f| &f.shape[..]))
+            .collect();
+        let ranks: Vec<usize> = shapes.iter().map(|s| s.len()).collect();
+        let sizes = Plan::new(&self.equation, &ranks).and_then(|plan| plan.sizes(&shapes));
+        let Ok(sizes) = sizes else { return u64::MAX };
+        let all = Fact::new(DType::F32, sizes.into_values().collect::<Vec<_>>());
+        let each = inputs.len() as u64 + 1;
+        crate::op::touched(inputs, outputs).saturating_add(all.count().saturating_mul(each))
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let tensors = inputs.all()?;
         let ranks: Vec<usize> = tensors.iter().map(|t| t.rank()).collect();

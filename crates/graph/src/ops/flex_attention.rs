@@ -119,6 +119,17 @@ impl Operator for FlexAttention {
         Ok(vec![Fact::new(q.dtype, shape)])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        // Every query meets every key, once in each of two products.
+        let keys = |i: usize| {
+            inputs
+                .opt(i)
+                .map_or(0, |k| k.extent(k.rank().saturating_sub(2)))
+        };
+        let (keys, q) = (keys(1), inputs.opt(0).map_or(0, Fact::count));
+        crate::op::per_output(inputs, outputs, keys).saturating_add(q.saturating_mul(keys))
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let (q, k, v) = (inputs.req(0)?, inputs.req(1)?, inputs.req(2)?);
         let (&[batch, heads, queries, size], &[_, groups, keys, _], &[_, _, _, v_size]) =

@@ -141,6 +141,15 @@ impl Operator for Dft {
         Ok(vec![Fact::new(x.dtype, self.shape(&x.shape, axis, length))])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        // At worst every element of a line meets every other.
+        let length = outputs
+            .iter()
+            .flat_map(|y| (0..y.rank()).map(|a| y.extent(a)))
+            .max();
+        crate::op::per_output(inputs, outputs, length.unwrap_or(0).saturating_mul(2))
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let x = inputs.req(0)?;
         let dims = super::moving::dims(x.shape());
@@ -277,6 +286,11 @@ impl Operator for Stft {
             signal.dtype,
             self.shape(&signal.shape, step, frame)?,
         )])
+    }
+
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        let length = outputs.first().map_or(0, |y| y.extent(2));
+        crate::op::per_output(inputs, outputs, length.saturating_mul(4))
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {

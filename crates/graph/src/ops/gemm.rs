@@ -84,6 +84,13 @@ impl Operator for Gemm {
         Ok(vec![Fact::new(a.dtype, vec![m, n])])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        let inner = inputs
+            .opt(0)
+            .map_or(0, |a| a.extent(usize::from(!self.trans_a)));
+        crate::op::per_output(inputs, outputs, inner)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let float = inputs.req(0)?.dtype().is_float();
         // Only whole factors keep integers exact; others go through f64.

@@ -100,6 +100,12 @@ impl Operator for GridSample {
         Ok(vec![Fact::new(x.dtype, [&x.shape[..2], places].concat())])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        // Cubic: four elements along each axis.
+        let axes = inputs.opt(0).map_or(0, |x| x.rank().saturating_sub(2));
+        crate::op::per_output(inputs, outputs, 4u64.saturating_pow(axes as u32))
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let (x, grid) = (inputs.req(0)?, inputs.req(1)?);
         let sizes = &x.shape()[2..];

@@ -67,6 +67,10 @@ impl Operator for Gru {
         self.common.infer(inputs, 3, 1)
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        recurrent::work(inputs, outputs)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         walk(&self.common, inputs, 3, 1, |_, weights, x, state| {
             self.step(weights, x, state);

@@ -3,6 +3,7 @@
 use crate::control::{Pile, Turn, Walk, any_value, drive, fits, outputs_of, single};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
+use crate::limits::Meter;
 use crate::lower::{Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Graph, Op, Result, RunLimits, Value, samples};
@@ -239,7 +240,7 @@ impl Operator for Loop {
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let limits = RunLimits::default();
-        drive(Box::new(self.walk(inputs, &limits)?), &limits)
+        drive(Box::new(self.walk(inputs, &limits)?), &Meter::new(limits))
     }
 
     fn place(&self, _: &Placing<'_>) -> Place {
@@ -310,7 +311,7 @@ mod tests {
         let inputs = [Some(&count), None, Some(&x), Some(&x)];
         drive(
             Box::new(op.walk(Tensors::new("Loop", &inputs), limits)?),
-            limits,
+            &Meter::new(*limits),
         )
     }
 

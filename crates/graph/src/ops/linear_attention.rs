@@ -196,6 +196,16 @@ impl Operator for LinearAttention {
         self.facts(inputs)
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        // Every step touches the whole state.
+        let state = outputs.get(1).map_or(0, |s| s.count() / s.extent(0).max(1));
+        let places = inputs
+            .opt(0)
+            .map_or(0, |x| x.extent(0).saturating_mul(x.extent(1)));
+        crate::op::touched(inputs, outputs)
+            .saturating_add(places.saturating_mul(state).saturating_mul(4))
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let whole = |i: usize| inputs.opt(i).map(|t| Fact::sized(t.dtype(), t.shape()));
         let facts: Vec<Option<Fact>> = (0..inputs.len()).map(whole).collect();

@@ -58,6 +58,11 @@ impl Operator for Lrn {
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        let channels = inputs.opt(0).map_or(0, |x| x.extent(1));
+        crate::op::per_output(inputs, outputs, channels.min(self.size.max(0) as u64))
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let x = floats(inputs, 0)?;
         let input = inputs.req(0)?;

@@ -63,6 +63,10 @@ impl Operator for Lstm {
         self.common.infer(inputs, 4, 2)
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        recurrent::work(inputs, outputs)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let hidden = inputs.req(2)?.shape().last().copied().unwrap_or(0);
         let peepholes = values(inputs, 7, self.common.directions() * 3 * hidden)?;

@@ -34,6 +34,13 @@ impl Operator for MatMul {
         Ok(vec![Fact::new(a.dtype, shape)])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        let inner = inputs
+            .opt(0)
+            .map_or(0, |a| a.extent(a.rank().saturating_sub(1)));
+        crate::op::per_output(inputs, outputs, inner)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let (a, b) = (inputs.req(0)?, inputs.req(1)?);
         let product = Product::new(inputs.op(), a.shape(), b.shape())?;

@@ -32,6 +32,13 @@ impl Operator for MatMulInteger {
         Ok(vec![Fact::new(DType::I32, shape)])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        let inner = inputs
+            .opt(0)
+            .map_or(0, |a| a.extent(a.rank().saturating_sub(1)));
+        crate::op::per_output(inputs, outputs, inner)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let (a, b) = (inputs.req(0)?, inputs.req(1)?);
         let product = Product::new(inputs.op(), a.shape(), b.shape())?;
@@ -154,6 +161,13 @@ impl Operator for QLinearMatMul {
         bytes_only(inputs, &[a, b, zero])?;
         let shape = product_shape(inputs, &a.shape, &b.shape)?;
         Ok(vec![Fact::new(zero.dtype, shape)])
+    }
+
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        let inner = inputs
+            .opt(0)
+            .map_or(0, |a| a.extent(a.rank().saturating_sub(1)));
+        crate::op::per_output(inputs, outputs, inner)
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {

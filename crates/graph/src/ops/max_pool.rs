@@ -44,6 +44,10 @@ impl Operator for MaxPool {
         Ok(vec![Fact::new(dtype, shape), indices])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        pool::work(&self.window, inputs, outputs)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let pool = Pool::new(inputs, &self.window, self.layout)?;
         let dtype = inputs.req(0)?.dtype();

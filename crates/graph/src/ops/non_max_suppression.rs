@@ -89,6 +89,14 @@ impl Operator for NonMaxSuppression {
         })
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        // In the worst case every box is compared with every other.
+        let boxes = inputs
+            .opt(1)
+            .map_or(0, |s| s.extent(2).saturating_mul(s.count()));
+        crate::op::touched(inputs, outputs).saturating_add(boxes)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let (boxes, scores) = (inputs.req(0)?, inputs.req(1)?);
         let (&[batch, count, 4], &[again, classes, per_class]) =

@@ -4,7 +4,7 @@ use super::window::{Layout, Slide, Window, three};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::{Case, Result, samples};
+use crate::{Case, Fact, Result, samples};
 use tilewright_kernels::{self as kernels, PoolIndices, PoolMode, PoolShape};
 use tilewright_tensor::HostTensor;
 
@@ -21,6 +21,14 @@ pub(super) fn shape(inputs: Facts<'_>, window: &Window, layout: Layout) -> Resul
     let kernel: Vec<Dim> = window.kernel.iter().map(|&k| k.into()).collect();
     let places = window.outputs(inputs.op(), &first[2..], &kernel)?;
     Ok(layout.from_first(&[&first[..2], &places[..]].concat()))
+}
+
+/// Steps of the walk: every window meets its places, as far as they lie on elements.
+pub(super) fn work(window: &Window, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+    let most = inputs.opt(0).map_or(0, Fact::count);
+    let kernel = window.kernel.iter().map(|&k| k.max(0) as u64);
+    let each = kernel.fold(1, u64::saturating_mul).min(most);
+    crate::op::per_output(inputs, outputs, each)
 }
 
 /// A pooling with plain sizes, channels first.

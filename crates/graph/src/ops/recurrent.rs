@@ -388,3 +388,13 @@ pub(super) fn samples(
         Some(crate::samples::uniform(&[d, 2 * rows], 4)),
     ]
 }
+
+/// Steps of the walk: every place of the sequence meets all weights.
+pub(super) fn work(inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+    let count = |i: usize| inputs.opt(i).map_or(0, Fact::count);
+    let places = inputs
+        .opt(0)
+        .map_or(0, |x| x.extent(0).saturating_mul(x.extent(1)));
+    let weights = count(1).saturating_add(count(2));
+    crate::op::touched(inputs, outputs).saturating_add(places.saturating_mul(weights))
+}

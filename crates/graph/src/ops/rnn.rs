@@ -38,6 +38,10 @@ impl Operator for Rnn {
         self.common.infer(inputs, 1, 1)
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        recurrent::work(inputs, outputs)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         walk(&self.common, inputs, 1, 1, |_, weights, x, state| {
             let [h] = state else { return };

@@ -38,6 +38,13 @@ impl Operator for MaxRoiPool {
         regions(inputs, 5, self.pooled)
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        let plane = inputs
+            .opt(0)
+            .map_or(0, |x| x.extent(2).saturating_mul(x.extent(3)));
+        crate::op::per_output(inputs, outputs, plane)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let map = Map::new(inputs)?;
         let rois = inputs.req(1)?.to_f64();
@@ -162,6 +169,20 @@ impl Operator for RoiAlign {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
         regions(inputs, 4, self.output)
+    }
+
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        // Without a ratio about one sample an element; see `samples`.
+        let plane = inputs
+            .opt(0)
+            .map_or(0, |x| x.extent(2).saturating_mul(x.extent(3)));
+        let ratio = self.sampling_ratio.max(0) as u64;
+        let each = if ratio > 0 {
+            ratio.saturating_mul(ratio)
+        } else {
+            plane
+        };
+        crate::op::per_output(inputs, outputs, each.saturating_mul(4))
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {

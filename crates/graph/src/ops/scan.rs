@@ -2,6 +2,7 @@
 
 use crate::control::{Pile, Turn, Walk, any_value, drive, fits, outputs_of};
 use crate::fact::{Facts, Tensors, axis_index};
+use crate::limits::Meter;
 use crate::lower::{Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Graph, Result, RunLimits, samples};
@@ -248,7 +249,7 @@ impl Operator for Scan {
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let limits = RunLimits::default();
-        drive(Box::new(self.walk(inputs, &limits)?), &limits)
+        drive(Box::new(self.walk(inputs, &limits)?), &Meter::new(limits))
     }
 
     fn place(&self, _: &Placing<'_>) -> Place {

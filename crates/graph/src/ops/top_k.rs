@@ -88,6 +88,11 @@ impl Operator for TopK {
         ])
     }
 
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        // Sorting.
+        crate::op::touched(inputs, outputs).saturating_mul(32)
+    }
+
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let x = inputs.req(0)?;
         let axis = axis_index("TopK", self.axis, x.rank())?;

@@ -5,6 +5,9 @@ use crate::{Attrs, Error, Result};
 use std::ops::Range;
 use tilewright_tensor::{HostTensor, Shape};
 
+/// Bound on kernel sizes, steps and padding: their products then fit 64 bits.
+const MOST: i64 = i32::MAX as i64;
+
 /// How a window's padding is found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AutoPad {
@@ -115,8 +118,9 @@ impl Window {
                 let what = format!("{name} {list:?} must have {len} values");
                 return Err(Error::op(op, what));
             }
-            if list.iter().any(|&n| n < least) {
-                return Err(Error::op(op, format!("{name} {list:?} is below {least}")));
+            if !list.iter().all(|n| (least..=MOST).contains(n)) {
+                let what = format!("{name} {list:?} is not within {least} and {MOST}");
+                return Err(Error::op(op, what));
             }
         }
         Ok(())

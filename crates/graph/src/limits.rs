@@ -1,0 +1,77 @@
+//! What a run has asked for so far, against its limits.
+
+use crate::{Error, Fact, Op, Result, RunLimits};
+use tilewright_tensor::HostTensor;
+use web_time::Instant;
+
+/// The limits of a run that has begun, and what is held while a part of it runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meter {
+    limits: RunLimits,
+    began: Instant,
+    held: u64,
+}
+
+impl Meter {
+    /// For a run that begins now.
+    pub(crate) fn new(limits: RunLimits) -> Meter {
+        Meter {
+            limits,
+            began: Instant::now(),
+            held: 0,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &RunLimits {
+        &self.limits
+    }
+
+    /// For a part of the run, while `bytes` more are held.
+    pub(crate) fn holding(&self, bytes: u64) -> Meter {
+        Meter {
+            held: self.held.saturating_add(bytes),
+            ..*self
+        }
+    }
+
+    /// An error when the time is over.
+    pub(crate) fn time(&self) -> Result<()> {
+        let most = self.limits.wall_time;
+        if self.began.elapsed() > most {
+            return Err(Error::Limit {
+                what: "the time of the run in milliseconds".into(),
+                limit: most.as_millis() as u64,
+            });
+        }
+        Ok(())
+    }
+
+    /// An error for a node whose outputs are too large or take too many steps.
+    pub(crate) fn admit(&self, op: &Op, args: &[Option<&HostTensor>]) -> Result<()> {
+        let facts: Vec<Option<Fact>> = args.iter().map(|t| t.cloned().map(Fact::of)).collect();
+        let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
+        let outputs = match op.infer(&facts) {
+            Ok(outputs) => outputs,
+            // Data decide; there are not many more elements than in the inputs.
+            Err(e) if e.is_late() => vec![],
+            Err(e) => return Err(e),
+        };
+        let bytes = outputs
+            .iter()
+            .fold(self.held, |sum, fact| sum.saturating_add(fact.bytes()));
+        if bytes > self.limits.memory {
+            return Err(Error::Limit {
+                what: format!("{bytes} bytes of activations on the host"),
+                limit: self.limits.memory,
+            });
+        }
+        let work = op.work(&facts, &outputs);
+        if work > self.limits.work {
+            return Err(Error::Limit {
+                what: format!("{work} steps on the host"),
+                limit: self.limits.work,
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! Small models, written as messages.
+
+use tilewright::graph::Attr;
+use tilewright::onnx::proto::tensor_shape_proto::{Dimension, dimension};
+use tilewright::onnx::proto::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
+    type_proto,
+};
+use tilewright::onnx::{write_attribute, write_tensor};
+use tilewright::{DType, HostTensor};
+
+/// The operator set of the models here.
+pub const OPSET: i64 = 21;
+
+/// A graph under construction.
+#[derive(Clone, Default)]
+pub struct Net(pub GraphProto);
+
+impl Net {
+    pub fn new() -> Net {
+        Net::default()
+    }
+
+    /// An input; a size is a number or a name.
+    pub fn input(mut self, name: &str, dtype: DType, shape: &[&str]) -> Net {
+        self.0.input.push(value_info(name, dtype, Some(shape)));
+        self
+    }
+
+    /// An input of unknown rank.
+    pub fn any(mut self, name: &str, dtype: DType) -> Net {
+        self.0.input.push(value_info(name, dtype, None));
+        self
+    }
+
+    pub fn init(mut self, name: &str, tensor: &HostTensor) -> Net {
+        self.0.initializer.push(write_tensor(name, tensor));
+        self
+    }
+
+    /// A one-dimensional initialiser of integers.
+    pub fn ints(self, name: &str, values: &[i64]) -> Net {
+        let tensor = HostTensor::from_slice([values.len()], values).unwrap();
+        self.init(name, &tensor)
+    }
+
+    pub fn node(
+        mut self,
+        op: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attrs: &[(&str, Attr)],
+    ) -> Net {
+        self.0.node.push(node(op, inputs, outputs, attrs));
+        self
+    }
+
+    /// The last node gets a subgraph.
+    pub fn body(mut self, attribute: &str, body: Net) -> Net {
+        let body = AttributeProto {
+            name: Some(attribute.to_owned()),
+            r#type: Some(AttributeType::Graph as i32),
+            g: Some(body.0),
+            ..AttributeProto::default()
+        };
+        self.0.node.last_mut().unwrap().attribute.push(body);
+        self
+    }
+
+    pub fn output(mut self, name: &str) -> Net {
+        let info = ValueInfoProto {
+            name: Some(name.to_owned()),
+            ..ValueInfoProto::default()
+        };
+        self.0.output.push(info);
+        self
+    }
+
+    pub fn model(self) -> ModelProto {
+        ModelProto {
+            ir_version: Some(10),
+            opset_import: vec![import("", OPSET), import("here", 1)],
+            graph: Some(self.0),
+            ..ModelProto::default()
+        }
+    }
+}
+
+pub fn import(domain: &str, version: i64) -> OperatorSetIdProto {
+    OperatorSetIdProto {
+        domain: Some(domain.to_owned()),
+        version: Some(version),
+    }
+}
+
+fn strings(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&n| n.to_owned()).collect()
+}
+
+pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attrs: &[(&str, Attr)]) -> NodeProto {
+    let (domain, op) = op.split_once(':').unwrap_or(("", op));
+    let attribute = |(name, attr): &(&str, Attr)| {
+        write_attribute(name, attr, &mut |_| Ok(GraphProto::default())).unwrap()
+    };
+    NodeProto {
+        op_type: Some(op.to_owned()),
+        domain: Some(domain.to_owned()),
+        name: Some(format!("{op} of {}", outputs.first().unwrap_or(&""))),
+        input: strings(inputs),
+        output: strings(outputs),
+        attribute: attrs.iter().map(attribute).collect(),
+        ..NodeProto::default()
+    }
+}
+
+/// A function of the domain `here`.
+pub fn function(
+    name: &str,
+    inputs: &[&str],
+    outputs: &[&str],
+    nodes: Vec<NodeProto>,
+) -> FunctionProto {
+    FunctionProto {
+        name: Some(name.to_owned()),
+        domain: Some("here".to_owned()),
+        input: strings(inputs),
+        output: strings(outputs),
+        node: nodes,
+        opset_import: vec![import("", OPSET), import("here", 1)],
+        ..FunctionProto::default()
+    }
+}
+
+pub fn value_info(name: &str, dtype: DType, shape: Option<&[&str]>) -> ValueInfoProto {
+    let size = |size: &&str| Dimension {
+        denotation: None,
+        value: Some(match size.parse() {
+            Ok(n) => dimension::Value::DimValue(n),
+            Err(_) => dimension::Value::DimParam((*size).to_owned()),
+        }),
+    };
+    let tensor = type_proto::Tensor {
+        elem_type: Some(tilewright::graph::attrs::dtype_code(dtype) as i32),
+        shape: shape.map(|s| TensorShapeProto {
+            dim: s.iter().map(size).collect(),
+        }),
+    };
+    ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto {
+            denotation: None,
+            value: Some(type_proto::Value::TensorType(tensor)),
+        }),
+        ..ValueInfoProto::default()
+    }
+}
+
+/// A tensor that claims `dims` whatever its data.
+pub fn claim(name: &str, dims: &[i64], raw: &'static [u8]) -> TensorProto {
+    let tensor = write_tensor(name, &HostTensor::scalar(0.0f32));
+    TensorProto {
+        dims: dims.to_vec(),
+        raw_data: Some(raw.into()),
+        ..tensor
+    }
+}

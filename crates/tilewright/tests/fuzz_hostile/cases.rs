@@ -1,0 +1,643 @@
+//! Hostile models made by hand: each is a typed error that says what is wrong and where, within time and memory.
+
+use std::time::Duration;
+
+use prost::Message;
+use tilewright::graph::{Attr, Error as GraphError};
+use tilewright::onnx::proto::{ModelProto, SparseTensorProto, StringStringEntryProto, TensorProto};
+use tilewright::onnx::{Error, NoExternalData, read_model, read_model_file};
+use tilewright::{DType, Graph, HostTensor, Model, ModelOptions, RunLimits, Session, block_on};
+
+use crate::alloc::peak_of;
+use crate::attempt::{limits, planned};
+use crate::build::{Net, claim, function, import, node};
+
+/// The error of reading a model.
+fn refused(model: &ModelProto) -> Error {
+    let file = model.encode_to_vec();
+    let (result, peak) = peak_of(|| read_model(&file, &NoExternalData));
+    assert!(peak < 64 << 20, "{peak} bytes in use");
+    match result {
+        Err(error) => error,
+        Ok(graph) => panic!("was read:\n{graph}"),
+    }
+}
+
+fn run(graph: Graph, inputs: &[(&str, HostTensor)], limits: RunLimits) -> Result<(), GraphError> {
+    let mut options = ModelOptions::default();
+    options.limits = limits;
+    let mut session = Session::new(&Model::host(graph, options))?;
+    block_on(session.run(inputs)).map(drop)
+}
+
+/// The error of reading, planning or running a model, and what it says.
+fn fails(net: Net, inputs: &[(&str, HostTensor)]) -> String {
+    let file = net.model().encode_to_vec();
+    let (said, peak) = peak_of(|| {
+        let graph = match read_model(&file, &NoExternalData) {
+            Ok(graph) => graph,
+            Err(error) => return error.to_string(),
+        };
+        let _ = planned(&graph, &Default::default());
+        match run(graph, inputs, limits()) {
+            Err(error) => error.to_string(),
+            Ok(()) => panic!("ran"),
+        }
+    });
+    assert!(peak < 64 << 20, "{peak} bytes in use: {said}");
+    said
+}
+
+#[track_caller]
+fn says(error: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(error.contains(part), "no `{part}` in: {error}");
+    }
+}
+
+fn floats(shape: &[usize]) -> HostTensor {
+    HostTensor::zeros(DType::F32, shape).unwrap()
+}
+
+fn ints(values: &[i64]) -> Attr {
+    Attr::Ints(values.to_vec())
+}
+
+fn relu() -> Net {
+    let net = Net::new().input("x", DType::F32, &["2"]);
+    net.node("Relu", &["x"], &["y"], &[]).output("y")
+}
+
+#[test]
+fn truncated_files() {
+    let file = crate::bases::nets()[0].file.clone();
+    for length in 0..file.len() {
+        match read_model(&file[..length], &NoExternalData) {
+            // An end between two fields is that of a shorter message.
+            Ok(_)
+            | Err(Error::Decode { .. } | Error::Model { .. } | Error::UnknownOperator { .. }) => {}
+            Err(error) => panic!("{length} bytes: {error}"),
+        }
+    }
+    assert!(matches!(
+        read_model(&file[..file.len() / 2], &NoExternalData),
+        Err(Error::Decode { .. })
+    ));
+    assert!(matches!(
+        read_model(&[], &NoExternalData),
+        Err(Error::Model { .. })
+    ));
+}
+
+#[test]
+fn impossible_extents() {
+    let with = |tensor: TensorProto| {
+        let mut net = relu();
+        net.0.initializer.push(tensor);
+        refused(&net.model())
+    };
+    let error = with(claim("w", &[1 << 40, 1 << 40], b"abcd"));
+    assert!(matches!(error, Error::Tensor { .. }), "{error}");
+    says(&error.to_string(), &["`w`"]);
+    let error = with(claim("w", &[1 << 31], b"abcd"));
+    assert!(matches!(error, Error::Data { .. }), "{error}");
+    says(&error.to_string(), &["`w`", "8589934592", "got 4"]);
+    let error = with(claim("w", &[-1], b"abcd"));
+    assert!(matches!(error, Error::Tensor { .. }), "{error}");
+    let error = with(claim("w", &[i64::MAX, 0], b""));
+    assert!(
+        matches!(error, Error::Tensor { .. } | Error::Model { .. }),
+        "{error}"
+    );
+    let error = refused(
+        &Net::new()
+            .input("x", DType::F32, &["-3"])
+            .output("x")
+            .model(),
+    );
+    assert!(matches!(error, Error::Data { .. }), "{error}");
+    says(&error.to_string(), &["`x`", "-3"]);
+}
+
+#[test]
+fn sparse_tensors_that_are_huge_when_dense() {
+    let mut net = relu();
+    net.0.sparse_initializer.push(SparseTensorProto {
+        values: Some(claim("s", &[0], b"")),
+        indices: Some(TensorProto {
+            data_type: Some(7),
+            ..claim("", &[0], b"")
+        }),
+        dims: vec![1 << 14, 1 << 14],
+    });
+    let error = refused(&net.model());
+    assert!(matches!(error, Error::Data { .. }), "{error}");
+    says(&error.to_string(), &["`s`"]);
+}
+
+#[test]
+fn element_types_that_are_none() {
+    for (code, name) in [(8, "string"), (14, "complex64"), (99, "number 99")] {
+        let mut net = relu();
+        net.0.initializer.push(TensorProto {
+            data_type: Some(code),
+            ..claim("w", &[1], b"abcd")
+        });
+        let error = refused(&net.model());
+        assert!(matches!(error, Error::ElementType { .. }), "{error}");
+        says(&error.to_string(), &["`w`", name]);
+    }
+}
+
+#[test]
+fn cycles_and_missing_edges() {
+    let own = Net::new().node("Relu", &["y"], &["y"], &[]).output("y");
+    says(
+        &refused(&own.model()).to_string(),
+        &["Relu of y", "reads `y`"],
+    );
+    let ring = Net::new()
+        .node("Relu", &["b"], &["a"], &[])
+        .node("Relu", &["a"], &["b"], &[])
+        .output("b");
+    says(
+        &refused(&ring.model()).to_string(),
+        &["Relu of a", "reads `b`"],
+    );
+    let error = refused(&relu().node("Add", &["y", "nowhere"], &["z"], &[]).model());
+    assert!(matches!(error, Error::Model { .. }), "{error}");
+    says(&error.to_string(), &["Add of z", "`nowhere`"]);
+    says(
+        &refused(&relu().output("ghost").model()).to_string(),
+        &["`ghost`"],
+    );
+}
+
+#[test]
+fn missing_inputs() {
+    let error = refused(&relu().node("Conv", &["y"], &["z"], &[]).model());
+    assert!(
+        matches!(error, Error::Graph(GraphError::Node { .. })),
+        "{error}"
+    );
+    says(&error.to_string(), &["Conv of z", "input 1 is missing"]);
+    says(
+        &refused(&relu().node("Add", &["", "y"], &["z"], &[]).model()).to_string(),
+        &["Add of z", "missing"],
+    );
+}
+
+#[test]
+fn names_twice() {
+    let twice = relu().node("Exp", &["x"], &["y"], &[]);
+    says(
+        &refused(&twice.model()).to_string(),
+        &["`y` is defined twice"],
+    );
+    let twice = relu().input("x", DType::F32, &["2"]);
+    says(&refused(&twice.model()).to_string(), &["`x`", "twice"]);
+    let twice = relu().init("w", &floats(&[1])).init("w", &floats(&[2]));
+    says(&refused(&twice.model()).to_string(), &["`w`", "twice"]);
+}
+
+#[test]
+fn windows_that_are_none() {
+    let conv = |attribute: &'static str, values: &[i64]| {
+        Net::new()
+            .input("x", DType::F32, &["1", "1", "8", "8"])
+            .init("w", &floats(&[1, 1, 3, 3]))
+            .node("Conv", &["x", "w"], &["y"], &[(attribute, ints(values))])
+            .output("y")
+    };
+    let x = [("x", floats(&[1, 1, 8, 8]))];
+    for (attribute, values) in [
+        ("strides", vec![-1, 1]),
+        ("strides", vec![0, 1]),
+        ("strides", vec![i64::MIN, 1]),
+        ("dilations", vec![1, -2]),
+        ("pads", vec![0, 0, -1, 0]),
+        ("kernel_shape", vec![-3, 3]),
+        ("kernel_shape", vec![3]),
+        ("pads", vec![i64::MAX, i64::MAX, i64::MAX, i64::MAX]),
+        ("dilations", vec![i64::MAX, 1]),
+    ] {
+        says(
+            &fails(conv(attribute, &values), &x),
+            &["Conv of y", attribute],
+        );
+    }
+    let none = conv("group", &[]);
+    says(&fails(none, &x), &["Conv", "group"]);
+    for (attribute, value) in [
+        ("strides", Attr::Float(1.0)),
+        ("group", Attr::Int(0)),
+        ("group", Attr::Int(i64::MIN)),
+    ] {
+        let mut net = conv("strides", &[1, 1]);
+        net.0.node[0] = node("Conv", &["x", "w"], &["y"], &[(attribute, value)]);
+        says(&fails(net, &x), &["Conv of y"]);
+    }
+}
+
+/// A loop whose body adds to what it carries.
+fn endless(count: i64, condition: bool) -> Net {
+    let body = Net::new()
+        .input("i", DType::I64, &[])
+        .input("go", DType::Bool, &[])
+        .input("s", DType::F32, &["2"])
+        .node("Add", &["s", "s"], &["next"], &[])
+        .node("Identity", &["go"], &["on"], &[])
+        .output("on")
+        .output("next")
+        .output("next");
+    let net = Net::new()
+        .input("x", DType::F32, &["2"])
+        .init("count", &HostTensor::scalar(count));
+    let net = net.init("yes", &HostTensor::scalar(true));
+    let net = net.node(
+        "Loop",
+        &["count", if condition { "yes" } else { "" }, "x"],
+        &["y", "all"],
+        &[],
+    );
+    net.body("body", body).output("y").output("all")
+}
+
+#[test]
+fn loops_without_end() {
+    let x = [("x", floats(&[2]))];
+    for condition in [true, false] {
+        says(
+            &fails(endless(i64::MAX, condition), &x),
+            &["Loop of y", "iterations", "1000"],
+        );
+    }
+    // As many iterations as are allowed, one in the other.
+    let mut nest = endless(900, false).0.node.remove(0);
+    for _ in 0..6 {
+        let mut outer = endless(900, false).0.node.remove(0);
+        let body = outer.attribute[0].g.as_mut().unwrap();
+        nest.input = vec!["count".into(), "".into(), "s".into()];
+        nest.output = vec!["next".into()];
+        body.node[0] = nest;
+        nest = outer;
+    }
+    let mut net = endless(900, false);
+    net.0.node[0] = nest;
+    says(&fails(net, &x), &["Loop", "time", "1000"]);
+}
+
+#[test]
+fn outside_data_stays_outside() {
+    let folder = std::env::temp_dir().join(format!("tilewright-hostile-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("model")).unwrap();
+    std::fs::write(folder.join("secret"), [0u8; 64]).unwrap();
+    let secret = folder.join("secret");
+    for location in [
+        "../secret",
+        "../../etc/passwd",
+        "/etc/passwd",
+        secret.to_str().unwrap(),
+        "x/../../secret",
+        "",
+        ".",
+    ] {
+        let entry = |key: &str, value: &str| StringStringEntryProto {
+            key: Some(key.into()),
+            value: Some(value.into()),
+        };
+        let mut net = relu();
+        net.0.initializer.push(TensorProto {
+            raw_data: None,
+            data_location: Some(1),
+            external_data: vec![entry("location", location), entry("length", "4")],
+            ..claim("w", &[1], b"")
+        });
+        let path = folder.join("model/model.onnx");
+        let model = net.model();
+        std::fs::write(&path, model.encode_to_vec()).unwrap();
+        match read_model_file(&path).unwrap_err() {
+            Error::External {
+                name,
+                location: told,
+                source,
+            } => {
+                assert_eq!((name.as_str(), told.as_str()), ("w", location));
+                assert_eq!(
+                    source.kind(),
+                    std::io::ErrorKind::PermissionDenied,
+                    "{location}"
+                );
+            }
+            error => panic!("{location}: {error}"),
+        }
+        assert!(matches!(refused(&model), Error::External { .. }));
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn functions_without_end() {
+    let mut model = Net::new()
+        .input("x", DType::F32, &["2"])
+        .node("here:F", &["x"], &["y"], &[])
+        .output("y")
+        .model();
+    model.functions = vec![function(
+        "F",
+        &["a"],
+        &["b"],
+        vec![node("here:F", &["a"], &["b"], &[])],
+    )];
+    says(&refused(&model).to_string(), &["F of b", "deeper than"]);
+    // Each calls the next four times.
+    model.functions = (0..20)
+        .map(|i| {
+            let own = if i == 0 {
+                "F".to_owned()
+            } else {
+                format!("F{i}")
+            };
+            let next = format!("here:F{}", i + 1);
+            let calls = ["a", "m", "n", "o", "b"];
+            let calls = calls.windows(2).map(|w| node(&next, &w[..1], &w[1..], &[]));
+            function(&own, &["a"], &["b"], calls.collect())
+        })
+        .collect();
+    model.functions.push(function(
+        "F20",
+        &["a"],
+        &["b"],
+        vec![node("Add", &["a", "a"], &["b"], &[])],
+    ));
+    let error = refused(&model);
+    assert!(matches!(error, Error::Model { .. }), "{error}");
+    says(&error.to_string(), &["expands to more than"]);
+    let twice = function("F", &["a"], &["b"], vec![]);
+    model.functions = vec![twice.clone(), twice];
+    says(&refused(&model).to_string(), &["`F`", "twice"]);
+}
+
+#[test]
+fn operators_that_are_none() {
+    let error = refused(&relu().node("Frobnicate", &["x"], &["z"], &[]).model());
+    assert!(matches!(error, Error::UnknownOperator { .. }), "{error}");
+    says(&error.to_string(), &["Frobnicate of z"]);
+    for version in [0, -1, 9999, i64::MAX, i64::MIN] {
+        let mut model = relu().model();
+        model.opset_import = vec![import("", version)];
+        let error = refused(&model).to_string();
+        says(&error, &[&version.to_string()]);
+    }
+    let unknown = relu().node("elsewhere:Relu", &["x"], &["z"], &[]);
+    says(
+        &refused(&unknown.model()).to_string(),
+        &["Relu of z", "elsewhere"],
+    );
+}
+
+/// Graphs in graphs: none may cost more than the sum of them.
+fn nested(op: &str, depth: usize) -> Net {
+    let mut body = Net::new().node("Relu", &["x"], &["y0"], &[]).output("y0");
+    for i in 1..=depth {
+        let (name, out) = (format!("y{i}"), format!("i{i}"));
+        let net = Net::new();
+        body = match op {
+            "If" => {
+                let other = Net::new().node("Exp", &["x"], &[&out], &[]).output(&out);
+                let net = net.node("If", &["c"], &[&name], &[]);
+                net.body("then_branch", body)
+                    .body("else_branch", other)
+                    .output(&name)
+            }
+            _ => {
+                let (i, go) = (format!("n{i}"), format!("g{i}"));
+                let mut body = body.input(&i, DType::I64, &[]).input(&go, DType::Bool, &[]);
+                let y = body.0.output.remove(0);
+                let mut body = body.node("Identity", &[&go], &[&out], &[]).output(&out);
+                body.0.output.push(y);
+                net.init("one", &HostTensor::scalar(2i64))
+                    .node("Loop", &["one", ""], &[&name], &[])
+                    .body("body", body)
+                    .output(&name)
+            }
+        };
+    }
+    body.input("x", DType::F32, &["n"])
+        .input("c", DType::Bool, &[])
+}
+
+#[test]
+fn graphs_in_graphs() {
+    let inputs = [("x", floats(&[2])), ("c", HostTensor::scalar(true))];
+    for op in ["If", "Loop"] {
+        for depth in [6, 24, 30, 31, 40, 200] {
+            let file = nested(op, depth).model().encode_to_vec();
+            let begin = std::time::Instant::now();
+            let (result, peak) = peak_of(|| match read_model(&file, &NoExternalData) {
+                Ok(graph) => {
+                    let _ = planned(&graph, &Default::default());
+                    run(graph, &inputs, limits()).map_err(|e| e.to_string())
+                }
+                Err(error) => Err(error.to_string()),
+            });
+            assert!(
+                begin.elapsed() < Duration::from_secs(5),
+                "{op} {depth}: {:?}",
+                begin.elapsed()
+            );
+            assert!(peak < 64 << 20, "{op} {depth}: {peak} bytes");
+            match (depth, result) {
+                (6, result) => result.unwrap(),
+                (40 | 200, Ok(())) => panic!("{op} {depth} was accepted"),
+                (40, Err(error)) => says(&error, &["deeper than"]),
+                (200, Err(error)) => says(&error, &["recursion"]),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn tensors_from_nothing() {
+    let big = 1i64 << 40;
+    let of = |op: &str, inputs: &[&str], attrs: &[(&str, Attr)]| {
+        Net::new()
+            .input("x", DType::F32, &["1", "1", "2", "2"])
+            .init("zero", &HostTensor::scalar(0i64))
+            .init("one", &HostTensor::scalar(1i64))
+            .init("big", &HostTensor::scalar(big))
+            .ints("shape", &[big])
+            .ints("shapes", &[1, 1, 1 << 20, 1 << 20])
+            .ints("most", &[1, i64::MAX, i64::MAX, i64::MAX])
+            .ints("pads", &[0, 0, 0, 0, 0, 0, 0, big])
+            .ints("on_off", &[0, 1])
+            .init(
+                "scales",
+                &HostTensor::from_slice([4], &[1.0f32, 1.0, 1e9, 1e9]).unwrap(),
+            )
+            .node(op, inputs, &["y"], attrs)
+            .output("y")
+    };
+    let x = [("x", floats(&[1, 1, 2, 2]))];
+    let kernel = ("kernel_shape", ints(&[1, 1]));
+    let pads = ("pads", ints(&[0, 0, 1 << 30, 1 << 30]));
+    for net in [
+        of("ConstantOfShape", &["shape"], &[]),
+        of("ConstantOfShape", &["most"], &[]),
+        of("Range", &["zero", "big", "one"], &[]),
+        of("Expand", &["x", "shapes"], &[]),
+        of("Expand", &["x", "most"], &[]),
+        of("Tile", &["x", "shapes"], &[]),
+        of("Tile", &["x", "most"], &[]),
+        of("Pad", &["x", "pads"], &[]),
+        of("Resize", &["x", "", "scales"], &[]),
+        of("Resize", &["x", "", "", "shapes"], &[]),
+        of("OneHot", &["zero", "big", "on_off"], &[]),
+        of("AveragePool", &["x"], &[kernel, pads]),
+        of("HannWindow", &["big"], &[]),
+        of("CenterCropPad", &["x", "shapes"], &[]),
+        of(
+            "MaxRoiPool",
+            &["x", "x"],
+            &[("pooled_shape", ints(&[big, big]))],
+        ),
+        of("Upsample", &["x", "scales"], &[]),
+    ] {
+        says(&fails(net, &x), &["of y"]);
+    }
+}
+
+#[test]
+fn more_work_than_allowed() {
+    let product = |n: usize| {
+        let size = n.to_string();
+        let net =
+            Net::new()
+                .input("a", DType::F32, &["1", &size])
+                .input("b", DType::F32, &[&size, "1"]);
+        let net =
+            net.node("MatMul", &["b", "a"], &["c"], &[])
+                .node("MatMul", &["c", "c"], &["d"], &[]);
+        (
+            net.output("d"),
+            [("a", floats(&[1, n])), ("b", floats(&[n, 1]))],
+        )
+    };
+    let (net, inputs) = product(600);
+    says(&fails(net, &inputs), &["MatMul of d", "steps", "10000000"]);
+    let (net, inputs) = product(2000);
+    says(&fails(net, &inputs), &["MatMul of c", "bytes", "4194304"]);
+    let mut no_time = limits();
+    no_time.wall_time = Duration::ZERO;
+    let graph = read_model(&relu().model().encode_to_vec(), &NoExternalData).unwrap();
+    let error = run(graph, &[("x", floats(&[2]))], no_time)
+        .unwrap_err()
+        .to_string();
+    says(&error, &["Relu of y", "time"]);
+}
+
+/// The sum of what lives at once counts, not only each tensor.
+#[test]
+fn more_memory_than_allowed() {
+    let mut net = Net::new().input("x", DType::F32, &["200000"]);
+    for i in 0..12 {
+        let c = HostTensor::scalar(i as f32);
+        let (c_name, y) = (format!("c{i}"), format!("y{i}"));
+        net = net
+            .init(&c_name, &c)
+            .node("Add", &["x", &c_name], &[&y], &[])
+            .output(&y);
+    }
+    says(
+        &fails(net, &[("x", floats(&[200_000]))]),
+        &["Add of y5", "bytes", "4194304"],
+    );
+}
+
+#[test]
+fn inputs_that_do_not_fit() {
+    let told = |inputs: &[(&str, HostTensor)]| {
+        let graph = read_model(&relu().model().encode_to_vec(), &NoExternalData).unwrap();
+        match run(graph, inputs, limits()) {
+            Err(GraphError::Input { name, what }) => format!("{name}: {what}"),
+            other => panic!("{other:?}"),
+        }
+    };
+    says(&told(&[]), &["x: is missing"]);
+    says(&told(&[("x", floats(&[3]))]), &["x: must be"]);
+    says(&told(&[("x", floats(&[1, 2]))]), &["x: must be"]);
+    says(
+        &told(&[("x", HostTensor::scalar(1i64))]),
+        &["x: must be f32"],
+    );
+    says(
+        &told(&[("z", floats(&[2]))]),
+        &["z: the model has no such input"],
+    );
+    says(
+        &told(&[("x", floats(&[2])), ("x", floats(&[2]))]),
+        &["x: is given twice"],
+    );
+}
+
+/// As many nodes as fit into 300 kB, each an expression of the one before.
+#[test]
+fn long_chains() {
+    let chain = |ops: &[&str], seed: &str| {
+        let mut net = Net::new()
+            .input("x", DType::F32, &["n", "4"])
+            .ints("two", &[2])
+            .node("Shape", &["x"], &["s"], &[]);
+        let mut last = seed.to_owned();
+        for i in 0..9000 {
+            let (name, op) = (format!("v{i}"), ops[i % ops.len()]);
+            let own = [last.as_str(), last.as_str()];
+            let inputs = match op {
+                "Add" | "Mul" | "Concat" => &own[..],
+                "Relu" => &own[..1],
+                _ => &[own[0], "two"],
+            };
+            let axis = [("axis", Attr::Int(0))];
+            let attrs = if op == "Concat" { &axis[..] } else { &[] };
+            let mut node = node(op, inputs, &[&name], attrs);
+            node.name = None;
+            net.0.node.push(node);
+            last = name;
+        }
+        net.output(&last)
+    };
+    let x = [("x", floats(&[3, 4]))];
+    for (ops, seed) in [
+        (&["Relu"][..], "x"),
+        (&["Mul", "Add"][..], "s"),
+        (&["Div", "Sub"][..], "s"),
+        (&["Mod", "Sub", "Mul"][..], "s"),
+        (&["Concat"][..], "x"),
+    ] {
+        let file = chain(ops, seed).model().encode_to_vec();
+        assert!(file.len() < 300_000, "{}", file.len());
+        let begin = std::time::Instant::now();
+        let ((), peak) = peak_of(|| {
+            if let Ok(graph) = read_model(&file, &NoExternalData) {
+                let mut bindings = tilewright::graph::Bindings::default();
+                graph
+                    .symbols()
+                    .into_iter()
+                    .for_each(|s| drop(bindings.set(s, 3)));
+                let _ = planned(&graph, &bindings);
+                let _ = run(graph, &x, limits());
+            }
+        });
+        assert!(
+            begin.elapsed() < Duration::from_secs(10),
+            "{ops:?}: {:?}",
+            begin.elapsed()
+        );
+        assert!(
+            peak < (64 << 20) + 2 * file.len() as u64,
+            "{ops:?}: {} KiB",
+            peak >> 10
+        );
+    }
+}
