@@ -4,7 +4,7 @@ use crate::dim::{Bindings, Dim};
 use crate::{Error, Result};
 use std::fmt;
 use std::sync::Arc;
-use tilewright_tensor::{DType, HostTensor};
+use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// Values of integer tensors are followed symbolically up to this many elements; shapes and axes are far smaller.
 pub const MAX_FOLLOWED: usize = 4096;
@@ -179,7 +179,8 @@ impl Fact {
 
     /// The sizes with symbols replaced by their values.
     pub fn bind(&self, bindings: &Bindings) -> Result<Vec<usize>> {
-        self.shape
+        let sizes = self
+            .shape
             .iter()
             .map(|d| {
                 let n = d
@@ -187,7 +188,10 @@ impl Fact {
                     .map_err(|symbol| Error::Unbound { symbol })?;
                 usize::try_from(n).map_err(|_| Error::Graph(format!("size {d} is {n}")))
             })
-            .collect()
+            .collect::<Result<Vec<_>>>()?;
+        // Nobody behind this has to think of products that overflow.
+        Shape::from(&sizes[..]).elements()?;
+        Ok(sizes)
     }
 }
 
@@ -320,6 +324,18 @@ impl Values for Facts<'_> {
 }
 
 impl Facts<'_> {
+    /// An error if two of these sizes are known to differ.
+    pub fn agree(&self, what: &str, sizes: &[&Dim]) -> Result<()> {
+        let mut known = sizes.iter().filter_map(|d| d.known());
+        let first = known.next();
+        match known.find(|n| Some(*n) != first) {
+            Some(other) => {
+                Err(self.error(format!("{what} are {} and {other}", first.unwrap_or(0))))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The elements of input `i` as symbolic sizes, or [`Error::NeedsValue`].
     pub fn dims(&self, i: usize) -> Result<Vec<Dim>> {
         self.req(i)?.dims().ok_or(Error::NeedsValue {

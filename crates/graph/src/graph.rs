@@ -6,6 +6,7 @@
 
 use crate::dim::Symbol;
 use crate::fact::MAX_FOLLOWED;
+use crate::limits::{empty, nothing};
 use crate::ops::{Constant, Input};
 use crate::state::State;
 use crate::{Error, Fact, Op, Result};
@@ -364,7 +365,11 @@ impl Graph {
         if bytes > FOLD_BYTES.max(bytes_in) || !(cost.within(FOLD_SMALL) || all.within(most)) {
             return Ok(None);
         }
-        Ok(Some((op.reference(&tensors)?, all)))
+        let folded = match nothing(&outputs) {
+            true => empty(&outputs)?,
+            false => op.reference(&tensors)?,
+        };
+        Ok(Some((folded, all)))
     }
 
     /// Adds the symbolic values of outputs whose elements are only moved from inputs with symbolic values: the

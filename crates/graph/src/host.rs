@@ -40,10 +40,7 @@ pub(crate) fn evaluate(
     meter.time()?;
     match control::walk(op, args, meter.limits())? {
         Some(walk) => control::drive(walk, meter),
-        None => {
-            meter.admit(op, args)?;
-            op.reference(args)
-        }
+        None => meter.reference(op, args),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a run has asked for so far, against its limits.
 
-use crate::{Error, Fact, Op, Result, RunLimits};
+use crate::{Bindings, Error, Fact, Op, Result, RunLimits};
 use tilewright_tensor::HostTensor;
 use web_time::Instant;
 
@@ -46,8 +46,12 @@ impl Meter {
         Ok(())
     }
 
-    /// An error for a node whose outputs are too large or take too many steps.
-    pub(crate) fn admit(&self, op: &Op, args: &[Option<&HostTensor>]) -> Result<()> {
+    /// The outputs of a node by its reference; an error where they are too large or take too many steps.
+    pub(crate) fn reference(
+        &self,
+        op: &Op,
+        args: &[Option<&HostTensor>],
+    ) -> Result<Vec<HostTensor>> {
         let facts: Vec<Option<Fact>> = args.iter().map(|t| t.cloned().map(Fact::of)).collect();
         let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
         let outputs = match op.infer(&facts) {
@@ -56,6 +60,10 @@ impl Meter {
             Err(e) if e.is_late() => vec![],
             Err(e) => return Err(e),
         };
+        let plain = |fact: &&Fact| fact.shape.iter().all(|d| d.known().is_some());
+        for fact in outputs.iter().filter(plain) {
+            fact.bind(&Bindings::default())?;
+        }
         let bytes = outputs
             .iter()
             .fold(self.held, |sum, fact| sum.saturating_add(fact.bytes()));
@@ -72,6 +80,23 @@ impl Meter {
                 limit: self.limits.work,
             });
         }
-        Ok(())
+        match nothing(&outputs) {
+            true => empty(&outputs),
+            false => op.reference(args),
+        }
     }
+}
+
+/// True for outputs without elements: no reference has to think of them.
+pub(crate) fn nothing(outputs: &[Fact]) -> bool {
+    !outputs.is_empty() && outputs.iter().all(|fact| fact.count() == 0)
+}
+
+/// Outputs without elements.
+pub(crate) fn empty(outputs: &[Fact]) -> Result<Vec<HostTensor>> {
+    let empty = |fact: &Fact| {
+        let shape = fact.bind(&Bindings::default())?;
+        Ok(HostTensor::zeros(fact.dtype, shape)?)
+    };
+    outputs.iter().map(empty).collect()
 }

@@ -86,7 +86,9 @@ pub fn read_model_with(
         frames,
         graphs,
         nodes: 0,
-        most: nodes_of(&model).saturating_mul(MAX_EXPANSION).max(MAX_NODES),
+        most: nodes_of(&model)
+            .saturating_mul(MAX_EXPANSION)
+            .max(MAX_NODES),
     };
     let graph = model
         .graph

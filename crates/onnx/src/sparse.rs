@@ -40,7 +40,10 @@ pub fn read_sparse_tensor(
     let values = read_tensor(values, external)?;
     let most = MAX_DENSE.max(values.len().saturating_mul(MAX_DENSE_EACH));
     if elements > most {
-        let what = format!("{shape} with {} values has more than {most} elements", values.len());
+        let what = format!(
+            "{shape} with {} values has more than {most} elements",
+            values.len()
+        );
         return Err(fail(what));
     }
     let indices = read_tensor(indices, external)?;

@@ -167,8 +167,8 @@ fn align(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
         return Ok(());
     }
     let axis = if axis < 0 { axis + a as i64 } else { axis };
-    let trailing = a as i64 - axis - b as i64;
-    if trailing < 0 {
+    let trailing = (a as i64 - b as i64).saturating_sub(axis);
+    if trailing < 0 || axis < 0 {
         return Err(Error::op(
             old.name,
             format!("operands of rank {a} and {b} do not fit at axis {axis}"),

@@ -40,17 +40,21 @@ impl Shape {
     /// The number of elements, 1 for a scalar.
     ///
     /// # Errors
-    /// [`Error::TooManyElements`] where the product passes `isize::MAX`, the most bytes an allocation can have.
+    /// [`Error::TooManyElements`] where the product of the extents that are not zero passes `isize::MAX`, the most bytes
+    /// an allocation can have: then the product of any of them can be taken without care, also of an empty tensor.
     pub fn elements(&self) -> Result<usize> {
-        if self.0.contains(&0) {
-            return Ok(0);
-        }
-        let product = self.0.iter().try_fold(1usize, |n, &e| n.checked_mul(e));
-        product
-            .filter(|&n| isize::try_from(n).is_ok())
-            .ok_or_else(|| Error::TooManyElements {
+        let product = self
+            .0
+            .iter()
+            .try_fold(1usize, |n, &e| n.checked_mul(e.max(1)));
+        let product = product.filter(|&n| isize::try_from(n).is_ok());
+        match product {
+            Some(_) if self.0.contains(&0) => Ok(0),
+            Some(n) => Ok(n),
+            None => Err(Error::TooManyElements {
                 shape: self.clone(),
-            })
+            }),
+        }
     }
 
     /// Row-major strides in elements. They are signed so that views that walk backwards can be written too.

@@ -100,20 +100,25 @@ impl Attention {
             _ => Err(inputs.error(format!("{name} must have 3 or 4 axes, got {f}"))),
         };
         let [batch, q_heads, queries, head] = split(q, self.q_num_heads, "Q")?;
-        let [_, kv_heads, keys, k_head] = split(k, self.kv_num_heads, "K")?;
-        let [_, v_heads, v_keys, v_head] = split(v, self.kv_num_heads, "V")?;
-        let past = inputs.opt(4).map(|p| p.shape.get(2).cloned());
-        let past = past.flatten().unwrap_or(0i64.into());
-        for (what, a, b) in [
-            ("head sizes of Q and K", &head, &k_head),
-            ("heads of K and V", &kv_heads, &v_heads),
-            ("lengths of K and V", &keys, &v_keys),
-        ] {
-            if let (Some(a), Some(b)) = (a.known(), b.known())
-                && a != b
-            {
-                return Err(inputs.error(format!("{what} are {a} and {b}")));
+        let [k_batch, kv_heads, keys, k_head] = split(k, self.kv_num_heads, "K")?;
+        let [v_batch, v_heads, v_keys, v_head] = split(v, self.kv_num_heads, "V")?;
+        inputs.agree("batches of Q, K and V", &[&batch, &k_batch, &v_batch])?;
+        inputs.agree("head sizes of Q and K", &[&head, &k_head])?;
+        inputs.agree("heads of K and V", &[&kv_heads, &v_heads])?;
+        inputs.agree("lengths of K and V", &[&keys, &v_keys])?;
+        let mut past = Dim::from(0i64);
+        for (i, size) in [(4, &head), (5, &v_head)] {
+            let Some(p) = inputs.opt(i) else { continue };
+            let [b, heads, length, own] = &p.shape[..] else {
+                return Err(inputs.error(format!("past keys and values have 4 axes, got {p}")));
+            };
+            if i == 4 {
+                past = length.clone();
             }
+            inputs.agree("batches now and past", &[&batch, b])?;
+            inputs.agree("heads now and past", &[&kv_heads, heads])?;
+            inputs.agree("head sizes now and past", &[size, own])?;
+            inputs.agree("lengths of the past", &[&past, length])?;
         }
         if let (Some(q), Some(kv)) = (q_heads.known(), kv_heads.known())
             && (kv == 0 || q % kv != 0)

@@ -98,11 +98,13 @@ impl<'a> Job<'a> {
     fn bias(&self, item: usize, head: usize, query: usize) -> Vec<f64> {
         let total = self.size.past + self.size.keys;
         let valid = self.valid.as_ref().map(|v| v[item]);
-        let offset = valid.map_or(self.size.past as i64, |n| n - self.size.queries as i64);
-        let place = query as i64 + offset;
+        let offset = valid.map_or(self.size.past as i64, |n| {
+            n.saturating_sub(self.size.queries as i64)
+        });
+        let place = offset.saturating_add(query as i64);
         let (left, right) = (self.op.left_window, self.op.right_window);
         let seen = |key: usize| {
-            let ahead = key as i64 - place;
+            let ahead = (key as i64).saturating_sub(place);
             !(self.op.is_causal && ahead > 0
                 || left >= 0 && ahead < -left
                 || right >= 0 && ahead > right

@@ -96,6 +96,7 @@ impl Operator for GridSample {
         if x.rank() < 3 || grid.rank() != x.rank() || !fits {
             return Err(inputs.error(format!("{x} sampled at {grid}")));
         }
+        inputs.agree("batches", &[&x.shape[0], &grid.shape[0]])?;
         let places = &grid.shape[1..grid.rank() - 1];
         Ok(vec![Fact::new(x.dtype, [&x.shape[..2], places].concat())])
     }

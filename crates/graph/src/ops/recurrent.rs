@@ -65,10 +65,14 @@ impl Recurrent {
             other => return Err(Error::op(attrs.op(), format!("direction is `{other}`"))),
         };
         let wanted = default.len() * if direction == Direction::Both { 2 } else { 1 };
+        let clip: Option<f32> = attrs.opt("clip")?;
+        if clip.is_some_and(|c| c.is_nan() || c < 0.0) {
+            return Err(Error::op(attrs.op(), format!("clip is {clip:?}")));
+        }
         Ok(Recurrent {
             direction,
             activations: activations(attrs, default, wanted)?,
-            clip: attrs.opt("clip")?,
+            clip,
             hidden_size: attrs.opt("hidden_size")?,
             batch_first: attrs.or("layout", false)?,
         })

@@ -326,16 +326,14 @@ impl Reduce {
     /// Bounds on integer results that follow from bounds on the elements.
     fn range(&self, data: &Fact, axes: &[usize]) -> Option<(i64, i64)> {
         let (low, high) = data.range()?;
-        let n = axes.iter().map(|&a| data.shape[a].known());
-        let n = n.collect::<Option<Vec<_>>>().map(|n| n.iter().product());
+        let sizes = axes.iter().map(|&a| data.shape[a].known());
+        let n = (sizes.collect::<Option<Vec<_>>>())
+            .and_then(|n| n.iter().try_fold(1i64, |n, &size| n.checked_mul(size)));
         match (self.kind, n) {
             // Nothing gives the bounds of the type.
             (_, Some(0) | None) => None,
             (Reduction::Max | Reduction::Min | Reduction::Mean, _) => Some((low, high)),
-            (Reduction::Sum, Some(n)) => {
-                let n: i64 = n;
-                Some((low.checked_mul(n)?, high.checked_mul(n)?))
-            }
+            (Reduction::Sum, Some(n)) => Some((low.checked_mul(n)?, high.checked_mul(n)?)),
             _ => None,
         }
     }

@@ -235,6 +235,9 @@ impl Operator for Resize {
         if self.moves_only() {
             return Ok(vec![picked(x, &active)?]);
         }
+        // Those that shrink first: then nothing between is larger than the input or the output.
+        let mut active = active;
+        active.sort_by_key(|(axis, taps)| taps.places() > x.shape()[*axis]);
         let mut shape = x.shape().clone();
         let mut values = x.to_f64();
         for (axis, taps) in &active {

@@ -176,7 +176,8 @@ impl Operator for Slice {
         for cut in cuts {
             shape[cut.axis] = cut.count;
             first += cut.start * strides[cut.axis] as usize;
-            strides[cut.axis] *= cut.step as isize;
+            // A step that overflows leads to no second element.
+            strides[cut.axis] = strides[cut.axis].wrapping_mul(cut.step as isize);
         }
         let shape = Shape::new(shape);
         let offsets = shape.offsets([&strides]).starting_at([first]);
@@ -196,7 +197,7 @@ impl Operator for Slice {
         let mut strides = Strides::of(&x.shape);
         for cut in cuts.iter().filter(|cut| cut.count > 0) {
             strides.offset += cut.start * strides.by[cut.axis] as usize;
-            strides.by[cut.axis] *= cut.step as isize;
+            strides.by[cut.axis] = strides.by[cut.axis].wrapping_mul(cut.step as isize);
         }
         emit_copy(cx, &x, strides, &y)
     }

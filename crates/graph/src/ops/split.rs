@@ -19,6 +19,9 @@ pub struct Split {
     pub num_outputs: Option<i64>,
 }
 
+/// More outputs than a node can reasonably name.
+const MOST: i64 = 1 << 16;
+
 impl Split {
     /// The sizes of the parts of an axis of `n` elements.
     fn sizes(&self, n: &Dim, given: Option<Vec<Dim>>) -> Result<Vec<Dim>> {
@@ -31,8 +34,11 @@ impl Split {
             }
             return Ok(given);
         }
-        let Some(parts) = self.num_outputs.filter(|&k| k > 0) else {
-            let what = format!("needs sizes or num_outputs > 0, got {:?}", self.num_outputs);
+        let Some(parts) = self.num_outputs.filter(|k| (1..=MOST).contains(k)) else {
+            let what = format!(
+                "needs sizes or num_outputs within 1 and {MOST}, got {:?}",
+                self.num_outputs
+            );
             return Err(Error::op("Split", what));
         };
         let size = n.ceil_div(&parts.into());

@@ -13,7 +13,7 @@ thread_local! {
 }
 
 /// The system's allocator, counted.
-pub struct Counting;
+pub(crate) struct Counting;
 
 /// Counts a request of `bytes` more, if there is room for it.
 fn grow(bytes: isize) -> bool {
@@ -70,7 +70,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// The result of `f` and the most bytes that this thread had in use in it, above those before.
-pub fn peak_of<T>(f: impl FnOnce() -> T) -> (T, u64) {
+pub(crate) fn peak_of<T>(f: impl FnOnce() -> T) -> (T, u64) {
     let before = LIVE.with(Cell::get);
     PEAK.with(|peak| peak.set(before));
     let result = f();

@@ -15,7 +15,7 @@ use tilewright::{
 use crate::mutate::{float, int};
 
 /// What a model may ask for here, in bytes, iterations, operations and time.
-pub fn limits() -> RunLimits {
+pub(crate) fn limits() -> RunLimits {
     let mut limits = RunLimits::default();
     limits.memory = 4 << 20;
     limits.loop_iterations = 1000;
@@ -27,29 +27,49 @@ pub fn limits() -> RunLimits {
 /// Inputs above this are not made.
 const MOST_INPUT: u64 = 1 << 20;
 
+/// Every error must say what it is; tracing shows it.
+fn told(error: &dyn std::error::Error) {
+    let text = error.to_string();
+    if std::env::var_os("TILEWRIGHT_FUZZ_TRACE").is_some() {
+        eprintln!("    {text}");
+    }
+    assert!(!text.is_empty());
+}
+
 /// How far a model came.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Reached {
-    pub read: bool,
-    pub planned: bool,
-    pub ran: bool,
+pub(crate) struct Reached {
+    pub(crate) read: bool,
+    pub(crate) planned: bool,
+    pub(crate) ran: bool,
     /// Bytes of the inputs it was run with.
-    pub inputs: u64,
+    pub(crate) inputs: u64,
 }
 
 /// Reads, plans and runs a model. Errors are what is hoped for; panics, hangs and hunger are seen by the caller.
-pub fn attempt(file: &[u8], given: &[(String, HostTensor)], seed: u64) -> Reached {
+pub(crate) fn attempt(file: &[u8], given: &[(String, HostTensor)], seed: u64) -> Reached {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut reached = Reached::default();
-    let Ok(graph) = read_model(file, &NoExternalData) else {
-        return reached;
+    let graph = match read_model(file, &NoExternalData) {
+        Ok(graph) => graph,
+        Err(error) => {
+            told(&error);
+            return reached;
+        }
     };
     reached.read = true;
     let mut bindings = Bindings::default();
     for symbol in graph.symbols() {
-        bindings.set(symbol, rng.random_range(1..=4));
+        let size = if rng.random_bool(0.05) {
+            0
+        } else {
+            rng.random_range(1..=4)
+        };
+        bindings.set(symbol, size);
     }
-    reached.planned = planned(&graph, &bindings).is_ok();
+    let result = planned(&graph, &bindings);
+    reached.planned = result.is_ok();
+    result.err().iter().for_each(|e| told(e));
     let Some(inputs) = inputs(&graph, &bindings, given, &mut rng) else {
         return reached;
     };
@@ -74,12 +94,14 @@ pub fn attempt(file: &[u8], given: &[(String, HostTensor)], seed: u64) -> Reache
         .map(|(n, t)| (n.as_str(), t.clone()))
         .collect();
     if let Ok(mut session) = Session::new(&Model::host(graph, options)) {
-        reached.ran = block_on(session.run(&named)).is_ok();
+        let result = block_on(session.run(&named));
+        reached.ran = result.is_ok();
+        result.err().iter().for_each(|e| told(e));
     }
     reached
 }
 
-pub fn planned(graph: &Graph, bindings: &Bindings) -> tilewright::graph::Result<()> {
+pub(crate) fn planned(graph: &Graph, bindings: &Bindings) -> tilewright::graph::Result<()> {
     let caps = Caps::webgpu_default();
     let graph = passes::device(graph, &caps)?;
     let schedule = Schedule::new(&graph, Some(&caps))?;
@@ -119,7 +141,12 @@ fn inputs(
             None => {
                 let (dtype, shape) = match fact {
                     Some(fact) => (fact.dtype, fact.bind(bindings).ok()?),
-                    None => (DType::F32, vec![2, 3]),
+                    None => (
+                        [DType::F32, DType::I64, DType::Bool][rng.random_range(0..3)],
+                        (0..rng.random_range(0..5))
+                            .map(|_| rng.random_range(0..5))
+                            .collect(),
+                    ),
                 };
                 let bytes = shape
                     .iter()

@@ -7,6 +7,7 @@ use prost::Message;
 use tilewright::DType;
 use tilewright::graph::{Attr, Case, Op};
 use tilewright::onnx::load_tensor;
+use tilewright::onnx::proto::NodeProto;
 use tilewright::tensor::HostTensor;
 
 use crate::build::{Net, function, node};
@@ -15,10 +16,10 @@ use crate::build::{Net, function, node};
 const MOST_BYTES: usize = 300_000;
 
 /// A sound model and inputs for it.
-pub struct Base {
-    pub name: String,
-    pub file: Vec<u8>,
-    pub inputs: Vec<(String, HostTensor)>,
+pub(crate) struct Base {
+    pub(crate) name: String,
+    pub(crate) file: Vec<u8>,
+    pub(crate) inputs: Vec<(String, HostTensor)>,
 }
 
 impl Base {
@@ -35,10 +36,10 @@ impl Base {
 }
 
 /// Where bases come from; each is picked as often as the others.
-pub struct Bases(Vec<Vec<Base>>);
+pub(crate) struct Bases(Vec<Vec<Base>>);
 
 impl Bases {
-    pub fn load() -> Bases {
+    pub(crate) fn load() -> Bases {
         let cases = Op::cases().iter().filter_map(of_case).collect();
         let mut kinds = vec![cases, nets()];
         kinds.push(files(
@@ -51,12 +52,21 @@ impl Bases {
         Bases(kinds)
     }
 
-    pub fn len(&self) -> usize {
+    /// A node for every operator's every case.
+    pub(crate) fn donors(&self) -> Vec<NodeProto> {
+        let nodes = self.0[0].iter().map(|base| {
+            let model = tilewright::onnx::decode_model(base.file.clone()).ok()?;
+            model.graph?.node.pop()
+        });
+        nodes.flatten().collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
         self.0.iter().map(Vec::len).sum()
     }
 
     /// The base for two random numbers. The example's models, large and few, come up less often.
-    pub fn pick(&self, kind: usize, which: usize) -> &Base {
+    pub(crate) fn pick(&self, kind: usize, which: usize) -> &Base {
         let shares = [4, 2, 1, 4];
         let total: usize = shares.iter().take(self.0.len()).sum();
         let mut at = kind % total;
@@ -69,7 +79,7 @@ impl Bases {
         &bases[which % bases.len()]
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &Base> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Base> {
         self.0.iter().flatten()
     }
 }
@@ -167,7 +177,7 @@ fn ints(values: &[i64]) -> Attr {
 }
 
 /// Nets of several nodes.
-pub fn nets() -> Vec<Base> {
+pub(crate) fn nets() -> Vec<Base> {
     vec![
         convolutions(),
         shape_arithmetic(),

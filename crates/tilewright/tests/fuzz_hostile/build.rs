@@ -11,41 +11,41 @@ use tilewright::onnx::{write_attribute, write_tensor};
 use tilewright::{DType, HostTensor};
 
 /// The operator set of the models here.
-pub const OPSET: i64 = 21;
+pub(crate) const OPSET: i64 = 21;
 
 /// A graph under construction.
 #[derive(Clone, Default)]
-pub struct Net(pub GraphProto);
+pub(crate) struct Net(pub(crate) GraphProto);
 
 impl Net {
-    pub fn new() -> Net {
+    pub(crate) fn new() -> Net {
         Net::default()
     }
 
     /// An input; a size is a number or a name.
-    pub fn input(mut self, name: &str, dtype: DType, shape: &[&str]) -> Net {
+    pub(crate) fn input(mut self, name: &str, dtype: DType, shape: &[&str]) -> Net {
         self.0.input.push(value_info(name, dtype, Some(shape)));
         self
     }
 
     /// An input of unknown rank.
-    pub fn any(mut self, name: &str, dtype: DType) -> Net {
+    pub(crate) fn any(mut self, name: &str, dtype: DType) -> Net {
         self.0.input.push(value_info(name, dtype, None));
         self
     }
 
-    pub fn init(mut self, name: &str, tensor: &HostTensor) -> Net {
+    pub(crate) fn init(mut self, name: &str, tensor: &HostTensor) -> Net {
         self.0.initializer.push(write_tensor(name, tensor));
         self
     }
 
     /// A one-dimensional initialiser of integers.
-    pub fn ints(self, name: &str, values: &[i64]) -> Net {
+    pub(crate) fn ints(self, name: &str, values: &[i64]) -> Net {
         let tensor = HostTensor::from_slice([values.len()], values).unwrap();
         self.init(name, &tensor)
     }
 
-    pub fn node(
+    pub(crate) fn node(
         mut self,
         op: &str,
         inputs: &[&str],
@@ -57,7 +57,7 @@ impl Net {
     }
 
     /// The last node gets a subgraph.
-    pub fn body(mut self, attribute: &str, body: Net) -> Net {
+    pub(crate) fn body(mut self, attribute: &str, body: Net) -> Net {
         let body = AttributeProto {
             name: Some(attribute.to_owned()),
             r#type: Some(AttributeType::Graph as i32),
@@ -68,7 +68,7 @@ impl Net {
         self
     }
 
-    pub fn output(mut self, name: &str) -> Net {
+    pub(crate) fn output(mut self, name: &str) -> Net {
         let info = ValueInfoProto {
             name: Some(name.to_owned()),
             ..ValueInfoProto::default()
@@ -77,7 +77,7 @@ impl Net {
         self
     }
 
-    pub fn model(self) -> ModelProto {
+    pub(crate) fn model(self) -> ModelProto {
         ModelProto {
             ir_version: Some(10),
             opset_import: vec![import("", OPSET), import("here", 1)],
@@ -87,7 +87,7 @@ impl Net {
     }
 }
 
-pub fn import(domain: &str, version: i64) -> OperatorSetIdProto {
+pub(crate) fn import(domain: &str, version: i64) -> OperatorSetIdProto {
     OperatorSetIdProto {
         domain: Some(domain.to_owned()),
         version: Some(version),
@@ -98,7 +98,12 @@ fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|&n| n.to_owned()).collect()
 }
 
-pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attrs: &[(&str, Attr)]) -> NodeProto {
+pub(crate) fn node(
+    op: &str,
+    inputs: &[&str],
+    outputs: &[&str],
+    attrs: &[(&str, Attr)],
+) -> NodeProto {
     let (domain, op) = op.split_once(':').unwrap_or(("", op));
     let attribute = |(name, attr): &(&str, Attr)| {
         write_attribute(name, attr, &mut |_| Ok(GraphProto::default())).unwrap()
@@ -115,7 +120,7 @@ pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attrs: &[(&str, Attr)])
 }
 
 /// A function of the domain `here`.
-pub fn function(
+pub(crate) fn function(
     name: &str,
     inputs: &[&str],
     outputs: &[&str],
@@ -132,7 +137,7 @@ pub fn function(
     }
 }
 
-pub fn value_info(name: &str, dtype: DType, shape: Option<&[&str]>) -> ValueInfoProto {
+pub(crate) fn value_info(name: &str, dtype: DType, shape: Option<&[&str]>) -> ValueInfoProto {
     let size = |size: &&str| Dimension {
         denotation: None,
         value: Some(match size.parse() {
@@ -157,7 +162,7 @@ pub fn value_info(name: &str, dtype: DType, shape: Option<&[&str]>) -> ValueInfo
 }
 
 /// A tensor that claims `dims` whatever its data.
-pub fn claim(name: &str, dims: &[i64], raw: &'static [u8]) -> TensorProto {
+pub(crate) fn claim(name: &str, dims: &[i64], raw: &'static [u8]) -> TensorProto {
     let tensor = write_tensor(name, &HostTensor::scalar(0.0f32));
     TensorProto {
         dims: dims.to_vec(),

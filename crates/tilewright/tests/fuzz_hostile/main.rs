@@ -12,15 +12,17 @@ mod build;
 mod cases;
 mod mutate;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+
+use tilewright::onnx::proto::NodeProto;
 
 use attempt::{Reached, attempt};
 use bases::{Base, Bases};
@@ -38,7 +40,9 @@ const HANGS: Duration = Duration::from_secs(60);
 const MOST_MEMORY: u64 = 64 << 20;
 
 thread_local! {
+    /// What a panic in the case under watch says.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static WATCHED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What a case came to.
@@ -51,15 +55,18 @@ struct Outcome {
 
 /// A case under watch.
 fn watched(file: &[u8], given: &[(String, tilewright::HostTensor)], seed: u64) -> Outcome {
+    quiet();
     let begin = Instant::now();
+    WATCHED.set(true);
     let (result, peak) =
         alloc::peak_of(|| catch_unwind(AssertUnwindSafe(|| attempt(file, given, seed))));
+    WATCHED.set(false);
     let time = begin.elapsed();
     let reached = *result.as_ref().unwrap_or(&Reached::default());
     let given: u64 = given.iter().map(|(_, t)| t.bytes().len() as u64).sum();
     let most = 2 * (file.len() as u64 + given.max(reached.inputs)) + MOST_MEMORY;
     let failure = if result.is_err() {
-        let told = PANIC.with(RefCell::take);
+        let told = PANIC.take();
         Some(told.unwrap_or_else(|| "panicked".to_owned()))
     } else if time > MOST_TIME {
         Some(format!("took {time:.1?}"))
@@ -80,12 +87,22 @@ fn watched(file: &[u8], given: &[(String, tilewright::HostTensor)], seed: u64) -
     }
 }
 
-/// Panics are collected instead of printed.
+/// Panics of cases are collected instead of printed.
 fn quiet() {
-    std::panic::set_hook(Box::new(|info| {
-        let told = info.to_string().replace('\n', " ");
-        PANIC.with(|p| *p.borrow_mut() = Some(told));
-    }));
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if WATCHED.get() {
+                let at = std::backtrace::Backtrace::force_capture().to_string();
+                let ours = at.lines().filter(|l| l.trim().starts_with("at ./"));
+                let ours: String = ours.skip(1).take(4).collect();
+                PANIC.set(Some(format!("{info} {ours}").replace('\n', " ")));
+            } else {
+                loud(info);
+            }
+        }));
+    });
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -121,22 +138,22 @@ impl Tally {
 }
 
 /// The mutation of one seed, tried.
-fn case(bases: &Bases, seed: u64) -> (&Base, Outcome) {
+fn case<'a>(bases: &'a Bases, donors: &[NodeProto], seed: u64) -> (&'a Base, Outcome) {
     let mut rng = StdRng::seed_from_u64(seed);
     let base = bases.pick(rng.random_range(0..1000), rng.random_range(0..1_000_000));
-    let file = mutate::mutate(&base.file, &mut rng);
+    let file = mutate::mutate(&base.file, donors, &mut rng);
     (base, watched(&file, &base.inputs, seed))
 }
 
 #[test]
 fn mutations_are_errors_or_models() {
-    quiet();
     let (cases, first) = (
         number("TILEWRIGHT_FUZZ_CASES", 3000),
         number("TILEWRIGHT_FUZZ_SEED", 1),
     );
     let trace = number("TILEWRIGHT_FUZZ_TRACE", 0) != 0;
     let bases = Bases::load();
+    let donors = bases.donors();
     let begin = Instant::now();
     let tally = Mutex::new(Tally::default());
     let next = AtomicU64::new(0);
@@ -144,7 +161,7 @@ fn mutations_are_errors_or_models() {
     let doing: [(AtomicU64, AtomicU64); 2] = Default::default();
     thread::scope(|scope| {
         for (now, since) in &doing {
-            let (tally, next, bases) = (&tally, &next, &bases);
+            let (tally, next, bases, donors) = (&tally, &next, &bases, &donors);
             scope.spawn(move || {
                 loop {
                     let seed = first + next.fetch_add(1, Ordering::Relaxed);
@@ -156,7 +173,7 @@ fn mutations_are_errors_or_models() {
                     if trace {
                         eprintln!("seed {seed}");
                     }
-                    let (base, outcome) = case(bases, seed);
+                    let (base, outcome) = case(bases, donors, seed);
                     tally.lock().unwrap().add(seed, base, outcome);
                 }
                 since.store(u64::MAX, Ordering::Relaxed);

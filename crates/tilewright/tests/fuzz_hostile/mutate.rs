@@ -78,21 +78,35 @@ const WORDS: [&str; 20] = [
     "none",
 ];
 
-pub fn int(rng: &mut impl Rng) -> i64 {
+pub(crate) fn int(rng: &mut impl Rng) -> i64 {
     INTS.choose(rng).copied().unwrap_or(0)
 }
 
-pub fn float(rng: &mut impl Rng) -> f32 {
+pub(crate) fn float(rng: &mut impl Rng) -> f32 {
     FLOATS.choose(rng).copied().unwrap_or(0.0)
 }
 
+/// What damage draws on.
+struct Stock<'a> {
+    /// Nodes whose operators and attributes others are given.
+    donors: &'a [NodeProto],
+    /// The values of the model.
+    names: Vec<String>,
+}
+
+impl Stock<'_> {
+    fn name(&self, rng: &mut StdRng) -> String {
+        self.names.choose(rng).cloned().unwrap_or_default()
+    }
+}
+
 /// A damaged copy of a model.
-pub fn mutate(file: &[u8], rng: &mut StdRng) -> Vec<u8> {
-    let structured = rng.random_bool(0.75);
+pub(crate) fn mutate(file: &[u8], donors: &[NodeProto], rng: &mut StdRng) -> Vec<u8> {
+    let structured = rng.random_bool(0.85);
     let mut out = match decode_model(file.to_vec()) {
         Ok(mut model) if structured => {
             for _ in 0..rng.random_range(1..=3) {
-                damage_model(&mut model, rng);
+                damage_model(&mut model, donors, rng);
             }
             model.encode_to_vec()
         }
@@ -133,9 +147,12 @@ fn damage_bytes(file: &mut Vec<u8>, rng: &mut StdRng) {
     }
 }
 
-fn damage_model(model: &mut ModelProto, rng: &mut StdRng) {
-    let names = names(model);
-    match rng.random_range(0..20) {
+fn damage_model(model: &mut ModelProto, donors: &[NodeProto], rng: &mut StdRng) {
+    let stock = Stock {
+        donors,
+        names: names(model),
+    };
+    match rng.random_range(0..40) {
         0 => {
             for set in &mut model.opset_import {
                 let small = rng.random_range(1..=NEWEST);
@@ -149,7 +166,7 @@ fn damage_model(model: &mut ModelProto, rng: &mut StdRng) {
         1 if !model.functions.is_empty() => {
             let function = model.functions.iter_mut().choose(rng);
             if let Some(function) = function {
-                damage_nodes(&mut function.node, &names, rng);
+                damage_nodes(&mut function.node, &stock, rng);
             }
         }
         2 => model
@@ -157,7 +174,7 @@ fn damage_model(model: &mut ModelProto, rng: &mut StdRng) {
             .truncate(rng.random_range(0..=model.opset_import.len())),
         _ => {
             if let Some(graph) = &mut model.graph {
-                damage_graph(graph, &names, rng);
+                damage_graph(graph, &stock, rng);
             }
         }
     }
@@ -176,7 +193,7 @@ fn names(model: &ModelProto) -> Vec<String> {
     names
 }
 
-fn damage_graph(graph: &mut GraphProto, names: &[String], rng: &mut StdRng) {
+fn damage_graph(graph: &mut GraphProto, stock: &Stock<'_>, rng: &mut StdRng) {
     // Into a subgraph, often enough.
     let inner = graph
         .node
@@ -190,11 +207,11 @@ fn damage_graph(graph: &mut GraphProto, names: &[String], rng: &mut StdRng) {
             .iter_mut()
             .filter_map(|a| a.g.as_mut());
         if let Some(body) = bodies.choose(rng) {
-            return damage_graph(body, names, rng);
+            return damage_graph(body, stock, rng);
         }
     }
-    match rng.random_range(0..10) {
-        0 => damage_infos(&mut graph.input, rng),
+    match rng.random_range(0..16) {
+        0 | 6 | 7 | 8 => damage_infos(&mut graph.input, rng),
         1 if rng.random_bool(0.2) => damage_infos(&mut graph.output, rng),
         2 | 3 => {
             if let Some(tensor) = graph.initializer.iter_mut().choose(rng) {
@@ -208,11 +225,11 @@ fn damage_graph(graph: &mut GraphProto, names: &[String], rng: &mut StdRng) {
                 graph.initializer.extend([tensor.clone(), tensor]);
             }
         }
-        5 if !graph.output.is_empty() => {
+        5 if !graph.output.is_empty() && rng.random_bool(0.2) => {
             let at = rng.random_range(0..graph.output.len());
-            graph.output[at].name = names.choose(rng).cloned();
+            graph.output[at].name = Some(stock.name(rng));
         }
-        _ => damage_nodes(&mut graph.node, names, rng),
+        _ => damage_nodes(&mut graph.node, stock, rng),
     }
 }
 
@@ -220,7 +237,7 @@ fn damage_infos(infos: &mut Vec<ValueInfoProto>, rng: &mut StdRng) {
     let Some(at) = (0..infos.len()).choose(rng) else {
         return;
     };
-    match rng.random_range(0..10) {
+    match rng.random_range(0..40) {
         0 => drop(infos.remove(at)),
         1 => infos.push(infos[at].clone()),
         2 => infos[at].r#type = None,
@@ -239,12 +256,12 @@ fn damage_infos(infos: &mut Vec<ValueInfoProto>, rng: &mut StdRng) {
 }
 
 fn damage_shape(dims: &mut Vec<Dimension>, rng: &mut StdRng) {
-    let value = match rng.random_range(0..5) {
+    let value = match rng.random_range(0..9) {
         0 => None,
         1 => Some(dimension::Value::DimParam(
             ["n", "m", "n*2", "?"][rng.random_range(0..4)].to_owned(),
         )),
-        2 => Some(dimension::Value::DimValue(rng.random_range(0..9))),
+        2..=6 => Some(dimension::Value::DimValue(rng.random_range(0..9))),
         _ => Some(dimension::Value::DimValue(int(rng))),
     };
     let new = Dimension {
@@ -259,7 +276,7 @@ fn damage_shape(dims: &mut Vec<Dimension>, rng: &mut StdRng) {
 }
 
 fn damage_tensor(tensor: &mut TensorProto, rng: &mut StdRng) {
-    match rng.random_range(0..5) {
+    match rng.random_range(0..12) {
         0 => damage_ints(&mut tensor.dims, rng),
         1 => tensor.data_type = Some(rng.random_range(0..30)),
         2 if rng.random_bool(0.2) => tensor.data_location = Some(1),
@@ -297,30 +314,41 @@ fn damage_ints(ints: &mut Vec<i64>, rng: &mut StdRng) {
     }
 }
 
-fn damage_nodes(nodes: &mut Vec<NodeProto>, names: &[String], rng: &mut StdRng) {
+fn damage_nodes(nodes: &mut Vec<NodeProto>, stock: &Stock<'_>, rng: &mut StdRng) {
     let Some(at) = (0..nodes.len()).choose(rng) else {
         return;
     };
-    match rng.random_range(0..12) {
+    match rng.random_range(0..40) {
         0 => drop(nodes.remove(at)),
         1 => {
             let to = rng.random_range(0..nodes.len());
             nodes.swap(at, to);
         }
         2 => nodes.push(nodes[at].clone()),
-        3 => {
+        3..=5 => {
             let ops = Op::names();
             nodes[at].op_type = ops.choose(rng).map(|&op| op.to_owned());
         }
-        4 | 5 => damage_edges(&mut nodes[at].input, names, rng),
-        6 if rng.random_bool(0.4) => damage_edges(&mut nodes[at].output, names, rng),
-        7 if rng.random_bool(0.2) => nodes[at].domain = Some("nowhere".to_owned()),
+        15..=20 => {
+            if let Some(donor) = stock.donors.choose(rng) {
+                nodes[at].op_type = donor.op_type.clone();
+                nodes[at].attribute = donor.attribute.clone();
+                let outputs = nodes[at].output.len().min(donor.output.len());
+                nodes[at].output.truncate(outputs);
+                nodes[at]
+                    .input
+                    .resize_with(donor.input.len(), || stock.name(rng));
+            }
+        }
+        6..=12 => damage_edges(&mut nodes[at].input, stock, rng),
+        13 => damage_edges(&mut nodes[at].output, stock, rng),
+        14 if rng.random_bool(0.2) => nodes[at].domain = Some("nowhere".to_owned()),
         _ => damage_attributes(&mut nodes[at].attribute, rng),
     }
 }
 
-fn damage_edges(edges: &mut Vec<String>, names: &[String], rng: &mut StdRng) {
-    let other = names.choose(rng).cloned().unwrap_or_default();
+fn damage_edges(edges: &mut Vec<String>, stock: &Stock<'_>, rng: &mut StdRng) {
+    let other = stock.name(rng);
     match edges.iter_mut().choose(rng) {
         Some(edge) if rng.random_bool(0.6) => *edge = other,
         Some(_) if rng.random() => drop(edges.pop()),
