@@ -1,5 +1,6 @@
 //! `tilewright`: run, inspect and measure models.
 
+#![warn(clippy::unwrap_used)]
 mod adapters;
 mod device;
 mod inspect;

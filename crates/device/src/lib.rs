@@ -3,6 +3,7 @@
 //! This is the only crate of the engine that names `wgpu`; it re-exports it, so that an embedder
 //! shares its types. The plain data ([`Caps`], [`Variant`], [`Dispatch`]) needs no GPU.
 
+#![warn(clippy::unwrap_used)]
 pub use wgpu;
 
 mod adapter;

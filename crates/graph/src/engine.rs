@@ -8,7 +8,7 @@ use crate::limits::Meter;
 use crate::lower::SlotUse;
 use crate::plan::{Commit, PlanStage, Transfer};
 use crate::session::{NodeTime, checked};
-use crate::{Error, Graph, Model, Op, Result, Value, host};
+use crate::{Error, Graph, Model, Op, Result, Value};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;

@@ -1,6 +1,7 @@
 //! Graphs, operators, passes, planning and sessions.
 //!
 //! [`Graph`] is built node by node; [`op::Operator`] is what a node does; [`Fact`] is what is known of a value.
+#![warn(clippy::unwrap_used)]
 #![forbid(unsafe_code)]
 
 pub mod attrs;

@@ -21,7 +21,7 @@ fn a_product_of_a_tensor_with_itself() {
     let both = g.add1(op("Add"), &[squared, again]).unwrap();
     g.output("y", both);
     let x = samples::uniform(&[2, 9, 9], 3);
-    let expected = host::run(&g, &[x.clone()]).unwrap();
+    let expected = host::run(&g, std::slice::from_ref(&x)).unwrap();
     let gpu = match pollster::block_on(Gpu::new(GpuOptions::new())) {
         Ok(gpu) => gpu,
         Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {

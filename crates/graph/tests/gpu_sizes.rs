@@ -55,7 +55,7 @@ fn one_session_at_many_sizes() {
         .enumerate()
     {
         let x = samples::uniform(&[rows, 7], i as u64);
-        let expected = host::run(&g, &[x.clone()]).unwrap();
+        let expected = host::run(&g, std::slice::from_ref(&x)).unwrap();
         let outputs = pollster::block_on(session.run(&[("x", x)])).unwrap();
         assert!(
             nmse(&outputs[0].1, &expected[0]).unwrap() < 1e-10,

@@ -4,6 +4,7 @@
 //! [`Dispatch`](tilewright_device::Dispatch)es; nothing here touches a GPU, and nothing here knows
 //! of nodes or graphs. A kernel that needs scratch takes it as a view and publishes its size; one
 //! with packed weights publishes a pack function that runs on the host.
+#![warn(clippy::unwrap_used)]
 #![forbid(unsafe_code)]
 
 mod batch;

@@ -32,7 +32,7 @@ pub fn top_k_scratch(caps: &Caps, shape: &[usize], axis: usize, k: usize) -> u64
     if !sorts(caps, form, k) {
         return 0;
     }
-    8 * ((form.outer * form.inner) as u64) << bits(form.n)
+    (8 * ((form.outer * form.inner) as u64)) << bits(form.n)
 }
 
 /// values and indices (i32) = the `k` largest elements of x along `axis` (smallest: `largest` false), in order, and where

@@ -9,6 +9,7 @@
 //!
 //! Section names in comments are those of the ONNX repository's `docs/IR.md` and `onnx/onnx.proto`.
 
+#![warn(clippy::unwrap_used)]
 #![forbid(unsafe_code)]
 
 mod attribute;

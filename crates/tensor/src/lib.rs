@@ -7,6 +7,7 @@
 //! - [`npy`], [`npz`]: NumPy files, from and to bytes.
 //! - [`compare`]: error measures for tests and benches.
 
+#![warn(clippy::unwrap_used)]
 #![forbid(unsafe_code)]
 
 mod cast;

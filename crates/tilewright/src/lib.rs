@@ -13,6 +13,7 @@
 //! # Ok(())
 //! # }
 //! ```
+#![warn(clippy::unwrap_used)]
 #![forbid(unsafe_code)]
 
 pub use tilewright_device as device;

@@ -303,7 +303,8 @@ fn place_integer(cx: &Placing<'_>) -> Place {
             _ => None,
         };
         let one = zero.elements().known() == Some(1);
-        if !one && !(of.rank() == 2 && side == Some(&zero.elements())) {
+        let per_side = of.rank() == 2 && side == Some(&zero.elements());
+        if !one && !per_side {
             return Place::host("zero points by row and batch have no kernel");
         }
     }

@@ -166,7 +166,7 @@ mod tests {
     /// The names of what is left, when it computes the same.
     fn names(graph: &Graph, x: HostTensor) -> Vec<String> {
         let after = batch_norm(graph).unwrap();
-        let run = |g: &Graph| crate::host::run(g, &[x.clone()]).unwrap();
+        let run = |g: &Graph| crate::host::run(g, std::slice::from_ref(&x)).unwrap();
         assert!(nmse(&run(&after)[0], &run(graph)[0]).unwrap() < 1e-12);
         let live = after.live();
         let nodes = after.nodes().iter().zip(live).filter(|(_, live)| *live);

@@ -6,7 +6,7 @@ use crate::fact::Inputs;
 use crate::lower::{Place, Placing, storage};
 use crate::ops::Fused;
 use crate::point::Program;
-use crate::{Fact, Graph, Node, Op, Result, Value};
+use crate::{Fact, Graph, Node, Result, Value};
 use std::collections::HashMap;
 use tilewright_device::Caps;
 use tilewright_kernels::Store;
@@ -118,6 +118,7 @@ fn product_first(group: &Group, product: Value) -> Program {
 mod tests {
     use super::super::fuse;
     use super::*;
+    use crate::Op;
     use crate::ops::{Binary, Gemm, MatMul, Unary};
     use crate::samples;
     use tilewright_tensor::{DType, HostTensor};

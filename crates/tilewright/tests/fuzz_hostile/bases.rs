@@ -141,7 +141,7 @@ fn files(folder: &Path) -> Vec<Base> {
         }
     }
     found.sort();
-    found.iter().filter_map(|path| of_file(path)).collect()
+    found.iter().filter_map(of_file).collect()
 }
 
 fn of_file(path: &PathBuf) -> Option<Base> {
