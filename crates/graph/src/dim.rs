@@ -3,7 +3,7 @@
 //! A `Dim` is kept in a canonical form (sorted terms, no zero coefficients), so equal sizes compare equal without knowing
 //! the symbols. Symbols stand for sizes, therefore they are taken to be at least 1 when a division is simplified.
 //! Arithmetic saturates at the bounds of `i64`; a size that big is refused where memory is asked for. An expression of
-//! more than [`MAX_ATOMS`] atoms is not followed: it stays unknown, and so does everything that is made of it.
+//! more than `MAX_ATOMS` atoms is not followed: it stays unknown, and so does everything that is made of it.
 
 use std::collections::BTreeMap;
 use std::fmt;

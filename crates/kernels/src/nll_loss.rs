@@ -35,7 +35,7 @@ pub fn nll_scratch(caps: &Caps, samples: usize) -> u64 {
     layout(samples)[1] + sums
 }
 
-/// loss = the total of -logs[batch, label, inner] * weight[label] over samples `[batch, inner]`, for logs f32
+/// loss = the total of -`logs[batch, label, inner]` * `weight[label]` over samples `[batch, inner]`, for logs f32
 /// `[outer, n, inner]` with n classes, labels i32, weights f32 `[n]`. Samples labelled `ignore` count for nothing; a label
 /// that is no class is taken as the nearest one. `scratch` has [`nll_scratch`] bytes. No extent may be 0.
 ///
