@@ -341,11 +341,11 @@ mod tests {
     #[test]
     fn scan_outputs_count_as_memory() {
         let limits = RunLimits {
-            memory: 20,
+            memory: 256,
             ..RunLimits::default()
         };
         let op = step(false).unwrap();
         assert!(run(&op, 2, &limits).is_ok());
-        assert!(matches!(run(&op, 3, &limits), Err(Error::Limit { .. })));
+        assert!(matches!(run(&op, 300, &limits), Err(Error::Limit { .. })));
     }
 }
