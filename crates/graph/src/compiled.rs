@@ -82,7 +82,10 @@ pub(crate) struct Bound {
 impl Compiled {
     pub(crate) fn new(graph: &Graph, model: &Model) -> Result<Compiled> {
         let graph = match model.caps() {
-            Some(caps) => passes::device(graph, caps)?,
+            Some(caps) => {
+                let most = model.options().limits.memory;
+                passes::device(&passes::weights(graph, most)?, caps)?
+            }
             None => graph.clone(),
         };
         let schedule = Schedule::new(&graph, model.caps())?;

@@ -36,6 +36,7 @@ mod qconv;
 mod qgemm;
 mod qpack;
 mod quantize;
+mod radix;
 mod recurrent;
 mod reduce;
 mod resize;

@@ -1,17 +1,18 @@
 //! Scatters: elements and slices written by index. Indices are int32 on the device; negative ones count from the end, and
 //! updates with an index outside are left out.
 //!
-//! Without reduction the data is copied and the updates are written over it. With one, the updates of each place are put into
-//! a list, the list is sorted, and each output element folds its list in order: no float atomics, the same bits every time, in
-//! O(data + updates) steps plus n log n for each list of n. A place that gets most updates makes this slow, as it would any
-//! sum in order.
+//! Without reduction the data is copied and the updates are written over it. With one, the updates are sorted by their place,
+//! stably, and each output element folds those of its place in order: no float atomics, the same bits every time. The cost is
+//! O(data + updates), times the passes of a radix sort of the places' numbers, four bits each. A place that gets most updates
+//! makes this slow, as it would any sum in order.
 
-use tilewright_device::{Caps, Dispatch, Span, Variant};
+use tilewright_device::{AdapterKind, Caps, Dispatch, Variant};
 
 use crate::error::index;
 use crate::fill::word_sized;
 use crate::flat::{dims, flat, words};
 use crate::gather::{element_axes, ready, tuples};
+use crate::radix::{Pairs, Parts, aligned, pairs_scratch};
 use crate::{Error, Region, Result, Store, Strides, View, copy, fill};
 
 /// How an update meets the element that is there.
@@ -33,11 +34,11 @@ pub enum Combine {
 /// [`scatter_elements`]) and `updates` updates of them.
 #[must_use]
 pub fn scatter_scratch(places: usize, updates: usize) -> usize {
-    places.next_multiple_of(ALIGN) + updates
+    2 * aligned(places) + pairs_scratch(updates)
 }
 
-/// Words between ranges of one scratch tensor, which start at multiples of 256 bytes.
-const ALIGN: usize = 64;
+/// Updates of one place that a dispatch folds on a software adapter, whose loops end after 65,535 rounds (of 8 updates).
+const SOFTWARE_MOST: usize = 1 << 18;
 
 /// y = data with `updates` at the elements that `indices` name along `axis` (ONNX ScatterElements). `scratch` holds
 /// [`scatter_scratch`] words as u32; without reduction there may be none.
@@ -177,28 +178,44 @@ impl Scatter<'_> {
         let scratch = scratch.filter(|s| s.store == Store::U32 && s.elements() >= need);
         let error = || Error::shape(kernel, format!("needs {need} u32 of scratch"));
         let scratch = scratch.ok_or_else(error)?;
-        let range = |first: usize, count: usize| View {
-            span: Span {
-                slot: scratch.span.slot,
-                offset: scratch.span.offset + 4 * first as u64,
-                bytes: 4 * count as u64,
-            },
-            store: Store::U32,
-            shape: vec![count],
-        };
-        let head = range(0, places);
-        let next = range(places.next_multiple_of(ALIGN), self.count);
-        let lists = |d: Dispatch| d.bind("HEAD", head.span).bind("NEXT", next.span);
+        let mut parts = Parts::of(scratch);
+        let (head, tail) = (parts.next(places), parts.next(places));
+        let pairs = Pairs::new(&mut parts, self.count);
         let mut out = fill(caps, &head, 0)?;
-        let link = sized(kernel, caps, self.placed("scatter_link"), self.count)?;
-        out.push(lists(link).work(self.indices.span.bytes + 2 * next.span.bytes));
-        let sort = flat(kernel, caps, Variant::new("scatter_sort"), places)?;
-        out.push(lists(sort).work(head.span.bytes + 4 * next.span.bytes));
-        out.push(lists(self.fold(combine, y)?));
+        out.extend(fill(caps, &tail, 0)?);
+        let number = index(kernel, "the number of places", places)?;
+        let keys = sized(kernel, caps, self.placed("scatter_keys"), self.count)?
+            .param("places", number)
+            .bind("KEYS", pairs.keys[0].span)
+            .bind("ORDER", pairs.order[0].span);
+        out.push(keys.work(self.indices.span.bytes + 2 * pairs.keys[0].span.bytes));
+        // The largest key is that of updates without a place.
+        let (sorted, place) = pairs.sort(caps, u32::BITS - number.leading_zeros())?;
+        out.extend(sorted);
+        let bounds = flat(kernel, caps, Variant::new("scatter_bounds"), self.count)?
+            .param("places", number)
+            .bind("KEYS", pairs.keys[place].span)
+            .bind("HEAD", head.span)
+            .bind("TAIL", tail.span);
+        out.push(bounds.work(3 * pairs.keys[0].span.bytes));
+        let most = match caps.kind {
+            AdapterKind::Software => SOFTWARE_MOST,
+            _ => self.count,
+        };
+        for first in (0..self.count).step_by(most) {
+            let fold = self
+                .fold(combine, y)?
+                .param("first", first as u32)
+                .param("most", most as u32)
+                .bind("ORDER", pairs.order[place].span)
+                .bind("HEAD", head.span)
+                .bind("TAIL", tail.span);
+            out.push(fold);
+        }
         Ok(out)
     }
 
-    /// The last of the three steps, without its lists.
+    /// The last step, without what it finds the updates by.
     fn fold(&self, combine: Combine, y: &View) -> Result<Dispatch> {
         let wide = self.inner.is_multiple_of(4);
         let word = match (y.store, wide) {

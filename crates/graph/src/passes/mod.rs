@@ -12,6 +12,7 @@ mod fuse;
 mod layout;
 mod sizes;
 mod tidy;
+mod weights;
 
 pub use batch_norm::batch_norm;
 pub use control::inline_constant_if;
@@ -20,6 +21,7 @@ pub use fuse::fuse;
 pub use layout::layout;
 pub use sizes::sizes;
 pub use tidy::tidy;
+pub use weights::weights;
 
 /// A node under reconstruction: where it was, and its inputs in the new graph.
 #[derive(Debug)]

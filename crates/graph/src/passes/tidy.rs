@@ -6,51 +6,22 @@ use crate::{Fact, Graph, Op, Result, Value};
 
 /// Removes identities: Identity, Dropout in inference, Cast to the same type, Expand, Tile, Reshape and the like to the same
 /// shape, slices of everything, Clip without bounds, joins and sums of one tensor. Joins transposes of transposes and reshapes
-/// of reshapes, and turns transposes that only move axes of 1 into reshapes. Weights that are filled with one value become
-/// constants, however large, so that they are packed like others.
+/// of reshapes, and turns transposes that only move axes of 1 into reshapes.
 pub fn tidy(graph: &Graph) -> Result<Graph> {
     let used = graph.users();
     let out: Vec<Value> = graph.outputs().iter().map(|(_, v)| *v).collect();
     rewrite(graph, |visit, new| {
-        let of = |output| Value {
+        let mask = Value {
             node: visit.index,
-            output,
+            output: 1,
         };
-        let mask = of(1);
         if matches!(visit.node.op, Op::Dropout(_))
             && (used.contains_key(&mask) || out.contains(&mask))
         {
             return Ok(None);
         }
-        if matches!(visit.node.op, Op::ConstantOfShape(_)) {
-            let readers = used.get(&of(0)).map_or(&[][..], Vec::as_slice);
-            let weighs = |&i: &u32| is_weighted(&graph.nodes()[i as usize].op);
-            return if readers.iter().any(weighs) {
-                filled(visit, new)
-            } else {
-                Ok(None)
-            };
-        }
         tidied(visit, new)
     })
-}
-
-/// True for operators that pack constant weights.
-fn is_weighted(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::MatMul(_)
-    )
-}
-
-/// The value of a tensor filled with one value, if its shape is constant.
-fn filled(visit: &Visit<'_>, new: &mut Graph) -> Result<Option<Vec<Value>>> {
-    let shape = visit.inputs.first().copied().flatten();
-    let Some(shape) = shape.and_then(|v| new.constant_of(v)).cloned() else {
-        return Ok(None);
-    };
-    let tensors = visit.node.op.reference(&[Some(&shape)])?;
-    Ok(Some(tensors.into_iter().map(|t| new.constant(t)).collect()))
 }
 
 fn tidied(visit: &Visit<'_>, new: &mut Graph) -> Result<Option<Vec<Value>>> {
@@ -172,7 +143,7 @@ fn transposed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{ConstantOfShape, Dropout, Identity, MatMul, Slice, Tile, Unary, Unsqueeze};
+    use crate::ops::{Dropout, Identity, Slice, Tile, Unary, Unsqueeze};
     use crate::samples;
     use tilewright_tensor::DType;
 
@@ -226,25 +197,6 @@ mod tests {
         let reversed = graph.add1(Slice, &[tiled, end, begin, one, back]).unwrap();
         graph.output("y", reversed);
         assert_eq!(names(&tidy(&graph).unwrap()), ["Slice"]);
-    }
-
-    #[test]
-    fn filled_weights_are_constants() {
-        let mut graph = Graph::new();
-        let x = input(&mut graph, &[2, 200]);
-        let shape = graph.ints(&[200, 300]).unwrap();
-        let value = tilewright_tensor::HostTensor::scalar(0.5f32);
-        let w = graph.add1(ConstantOfShape { value }, &[shape]).unwrap();
-        let y = graph.add1(MatMul, &[x, w]).unwrap();
-        graph.output("y", y);
-        graph.output("w", w);
-        assert_eq!(names(&graph), ["ConstantOfShape", "MatMul"]);
-        let tidied = tidy(&graph).unwrap();
-        assert_eq!(names(&tidied), ["MatMul"]);
-        assert_eq!(
-            tidied.constant_of(tidied.outputs()[1].1).unwrap().len(),
-            60_000
-        );
     }
 
     #[test]
