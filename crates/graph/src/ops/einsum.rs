@@ -1,11 +1,14 @@
 //! Einsum: products of tensors, summed over labelled axes.
 
 use crate::fact::{Facts, Tensors};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::ops::groups::{from_integers, integers};
 use crate::{Attrs, Dim, Error, Fact, Result, samples};
 use std::collections::BTreeMap;
 use tilewright_tensor::{DType, HostTensor, Shape};
+
+mod lower;
 
 /// ONNX Einsum-28: `equation` labels the axes of every input, and those of the output after `->`; labels that are not in
 /// the output are summed over. `...` stands for axes that broadcast.
@@ -268,8 +271,28 @@ impl Operator for Einsum {
         Ok(vec![from_integers(dtype, out, y)?])
     }
 
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        let ranks = (0..cx.inputs.len()).filter_map(|i| cx.inputs.opt(i));
+        let ranks: Vec<usize> = ranks.map(Fact::rank).collect();
+        match Plan::new(&self.equation, &ranks) {
+            Ok(plan) => plan.why_not().map_or_else(|| cx.floats_only(), Place::host),
+            Err(e) => Place::host(e.to_string()),
+        }
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        let ranks = (0..cx.input_count()).map(|i| Ok(cx.input(i)?.shape.len()));
+        let ranks = ranks.collect::<Result<Vec<_>>>()?;
+        lower::Emitter::run(&Plan::new(&self.equation, &ranks)?, cx)
+    }
+
+    fn folds(&self) -> bool {
+        // A product of weights is heavy, and the device can do it.
+        false
+    }
+
     fn cases() -> Vec<Case> {
-        let table: [(&str, &[&[usize]]); 18] = [
+        let table: [(&str, &[&[usize]]); 26] = [
             ("ij,jk->ik", &[&[3, 4], &[4, 5]]),
             ("ij,jk", &[&[3, 4], &[4, 5]]),
             ("bij,bjk->bik", &[&[2, 3, 4], &[2, 4, 5]]),
@@ -288,6 +311,14 @@ impl Operator for Einsum {
             ("...i,...i", &[&[2, 3, 4], &[1, 4]]),
             ("ij,ij->ij", &[&[3, 1], &[3, 4]]),
             (",a", &[&[], &[3]]),
+            ("bqhd,bkhd->bhqk", &[&[2, 5, 3, 4], &[2, 6, 3, 4]]),
+            ("bhqk,bkhd->bqhd", &[&[2, 3, 5, 6], &[2, 6, 3, 4]]),
+            ("ij,kj->ki", &[&[3, 4], &[5, 4]]),
+            ("ij,jk->kji", &[&[3, 4], &[4, 5]]),
+            ("iij,jkl->ki", &[&[3, 3, 4], &[4, 5, 2]]),
+            ("ij,jk,kl,lm->mi", &[&[2, 3], &[3, 4], &[4, 5], &[5, 2]]),
+            ("...ij->ji...", &[&[2, 3, 4, 5]]),
+            ("ab,bc->", &[&[3, 4], &[4, 0]]),
         ];
         let mut out = vec![];
         for (equation, shapes) in table {
