@@ -7,6 +7,7 @@
 #![warn(clippy::unwrap_used)]
 #![forbid(unsafe_code)]
 
+mod attention;
 mod batch;
 mod bsr;
 mod conv;
@@ -48,6 +49,7 @@ mod top_k;
 mod view;
 mod walk;
 
+pub use attention::{Attention, AttentionMask, Heads, Scores, attention, attention_by_products};
 pub use bsr::{BsrView, Side, bsr_left, bsr_matmul, bsr_rows, bsr_values};
 pub use conv::{ConvShape, Filter, conv, conv_with, pack_filter};
 pub use conv_transpose::{conv_transpose, conv_transpose_with, pack_filter_transposed};

@@ -3,6 +3,7 @@
 use super::attention_host::{Job, Mask};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, broadcast};
+use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result};
 use tilewright_tensor::{DType, HostTensor};
@@ -280,6 +281,14 @@ impl Operator for Attention {
         let shapes = self.facts(facts)?;
         let size = plain(&self.sizes(facts)?)?;
         Job::new(self, inputs, size)?.run(&shapes)
+    }
+
+    fn place(&self, cx: &Placing<'_>) -> Place {
+        super::attention_device::place(cx)
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
+        super::attention_device::lower(self, cx)
     }
 
     fn folds(&self) -> bool {

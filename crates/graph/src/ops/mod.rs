@@ -82,6 +82,7 @@ mod variadic;
 
 mod attention;
 mod attention_cases;
+mod attention_device;
 mod attention_host;
 mod branch;
 mod causal_conv;

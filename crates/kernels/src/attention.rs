@@ -1,0 +1,400 @@
+//! Attention: with running sums and no matrix of scores, or as two products with a softmax between.
+
+use tilewright_device::{AdapterKind, Caps, Dispatch, Variant, fold_groups};
+
+use crate::error::index;
+use crate::reduce::typed;
+use crate::softmax::f32_only;
+use crate::walk::{Form, Walk};
+use crate::{Error, Gemm, Layout, Operand, Result, Store, View, gemm};
+
+const KERNEL: &str = "attention";
+
+/// A tensor of heads: elements from one batch item, head and place to the next. Rows are contiguous.
+#[derive(Debug, Clone)]
+pub struct Heads<'a> {
+    /// The tensor, f32.
+    pub view: &'a View,
+    /// Element strides of item, head and place.
+    pub by: [usize; 3],
+}
+
+/// What is added to scores, or which keys take part.
+#[derive(Debug, Clone)]
+pub struct AttentionMask<'a> {
+    /// f32 to add, or u32 that are not 0 where keys take part.
+    pub view: &'a View,
+    /// Rows from one batch item, query head and query to the next; 0 where all share one.
+    pub by: [usize; 3],
+    /// Keys in a row; those past it are hidden.
+    pub keys: usize,
+}
+
+/// Which scores are an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scores {
+    /// Scaled products.
+    Scaled = 1,
+    /// After the cap.
+    Capped = 2,
+    /// After the bias.
+    Biased = 3,
+    /// After the softmax.
+    Softmax = 4,
+}
+
+/// y = softmax(cap(scale q k^T) + bias) v for each batch item and query head. Query head h reads key and value head
+/// h / (heads / groups). No extent may be 0.
+#[derive(Debug, Clone)]
+pub struct Attention<'a> {
+    /// Batch items.
+    pub batch: usize,
+    /// Heads of queries.
+    pub heads: usize,
+    /// Heads of keys and values; a divisor of `heads`.
+    pub groups: usize,
+    /// Queries.
+    pub queries: usize,
+    /// Keys.
+    pub keys: usize,
+    /// Elements of a query and of a key.
+    pub head: usize,
+    /// Elements of a value.
+    pub v_head: usize,
+    /// Queries.
+    pub q: Heads<'a>,
+    /// Keys.
+    pub k: Heads<'a>,
+    /// Values.
+    pub v: Heads<'a>,
+    /// The result.
+    pub y: Heads<'a>,
+    /// Factor of the products.
+    pub scale: f32,
+    /// Scores become cap * tanh(score / cap).
+    pub cap: Option<f32>,
+    /// How many keys ahead of its place a query sees (0: causal), and how many behind.
+    pub window: [Option<usize>; 2],
+    /// Query i has place i + past.
+    pub past: usize,
+    /// The mask.
+    pub mask: Option<AttentionMask<'a>>,
+    /// i32 \[batch\]: how many keys are valid; then query i has place i + valid - queries.
+    pub valid: Option<&'a View>,
+}
+
+/// Values up to this size fit the registers of the kernel with running sums.
+const MAX_V_HEAD: usize = 256;
+/// Above any distance of keys, so that sums of two stay within i32.
+const NO_BOUND: usize = 1 << 30;
+/// Up to so many queries a tile of 16 would mostly be padding.
+const FEW: usize = 4;
+/// A software adapter multiplies fastest by GEMM, as long as the matrix of scores stays small.
+const SOFTWARE_SCORES: usize = 64 << 20;
+
+impl Attention<'_> {
+    /// Elements of the matrix of scores \[batch, heads, queries, keys\].
+    #[must_use]
+    pub fn scores(&self) -> usize {
+        self.batch * self.heads * self.queries * self.keys
+    }
+
+    /// Whether [`attention_by_products`] is the better way, or the only one.
+    #[must_use]
+    pub fn prefers_products(&self, caps: &Caps) -> bool {
+        let software = caps.kind == AdapterKind::Software && self.scores() <= SOFTWARE_SCORES;
+        self.v_head > MAX_V_HEAD || self.queries <= FEW || software
+    }
+
+    fn check(&self) -> Result<()> {
+        let operands = [
+            ("q", &self.q),
+            ("k", &self.k),
+            ("v", &self.v),
+            ("y", &self.y),
+        ];
+        f32_only(KERNEL, &operands.map(|(name, of)| (name, of.view)))?;
+        let extents = [
+            (self.heads, self.queries, self.head),
+            (self.groups, self.keys, self.head),
+            (self.groups, self.keys, self.v_head),
+            (self.heads, self.queries, self.v_head),
+        ];
+        let wrong = |what: String| Err(Error::shape(KERNEL, what));
+        let all = [
+            self.batch,
+            self.heads,
+            self.groups,
+            self.queries,
+            self.keys,
+            self.head,
+            self.v_head,
+        ];
+        if all.contains(&0) || self.heads % self.groups != 0 {
+            return wrong(format!("extents {all:?}"));
+        }
+        for ((name, of), (heads, places, size)) in operands.iter().zip(extents) {
+            let [item, head, place] = of.by;
+            let last = (self.batch - 1) * item + (heads - 1) * head + (places - 1) * place + size;
+            if last > of.view.elements() {
+                return wrong(format!("{name} leaves {}", of.view));
+            }
+            index(KERNEL, "the number of elements", of.view.elements())?;
+        }
+        if let Some(mask) = &self.mask {
+            let [item, head, query] = mask.by;
+            let rows =
+                (self.batch - 1) * item + (self.heads - 1) * head + (self.queries - 1) * query;
+            let float = matches!(mask.view.store, Store::F32 | Store::U32);
+            if !float || mask.keys > self.keys || (rows + 1) * mask.keys > mask.view.elements() {
+                return wrong(format!("the mask is {}", mask.view));
+            }
+        }
+        let counted = self
+            .valid
+            .is_none_or(|v| v.store == Store::I32 && v.elements() == self.batch);
+        if !counted || self.keys + self.queries + self.past >= NO_BOUND {
+            return wrong("the numbers of keys".into());
+        }
+        index(KERNEL, "the number of scores", self.scores())?;
+        Ok(())
+    }
+
+    /// The parts, operands and parameters of `attention_score`.
+    fn scored(&self, variant: Variant) -> Result<Dispatch> {
+        let mask = match &self.mask {
+            None => "mask_none",
+            Some(mask) if mask.view.store == Store::F32 => "mask_float",
+            Some(_) => "mask_bool",
+        };
+        let variant = variant
+            .part(if self.cap.is_some() {
+                "cap_tanh"
+            } else {
+                "cap_none"
+            })
+            .part(if self.valid.is_some() {
+                "keys_given"
+            } else {
+                "keys_all"
+            })
+            .part(mask);
+        let size = |value: usize| index(KERNEL, "an extent", value);
+        let far = |bound: Option<usize>| bound.unwrap_or(NO_BOUND).min(NO_BOUND) as i32;
+        let mut dispatch = Dispatch::new(variant)
+            .param("queries", size(self.queries)?)
+            .param("keys", size(self.keys)?)
+            .param("scale", self.scale)
+            .param("ahead", far(self.window[0]))
+            .param("behind", far(self.window[1]))
+            .param("past", self.past as i32)
+            .param("heads", size(self.heads)?);
+        if let Some(cap) = self.cap {
+            dispatch = dispatch.param("cap", cap);
+        }
+        if let Some(mask) = &self.mask {
+            let [item, head, query] = mask.by;
+            let at = [size(item)?, size(head)?, size(query)?, size(mask.keys)?];
+            dispatch = dispatch
+                .param("mask_at", at)
+                .bind("MASK_VALUES", mask.view.span);
+        }
+        if let Some(valid) = self.valid {
+            dispatch = dispatch.bind("VALID_KEYS", valid.span);
+        }
+        Ok(dispatch)
+    }
+}
+
+/// Attention with running sums: no memory besides the operands. Values have at most 256 elements.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::Storage`], [`Error::TooLarge`].
+pub fn attention(caps: &Caps, of: &Attention<'_>) -> Result<Vec<Dispatch>> {
+    of.check()?;
+    if of.v_head > MAX_V_HEAD {
+        let what = format!("values of {} elements, at most {MAX_V_HEAD}", of.v_head);
+        return Err(Error::shape(KERNEL, what));
+    }
+    let blocks = of.v_head.div_ceil(64) as u32;
+    let strides = |heads: &Heads<'_>| -> Result<[u32; 4]> {
+        let size = |value| index(KERNEL, "a stride", value);
+        let [item, head, place] = heads.by;
+        Ok([size(item)?, size(head)?, size(place)?, 0])
+    };
+    let all = [&of.q, &of.k, &of.v, &of.y];
+    let four = of.head % 4 == 0
+        && of.v_head % 4 == 0
+        && all.iter().all(|h| h.by.iter().all(|n| n % 4 == 0));
+    // Twice the queries for a tile of keys, where accumulators and workgroup memory allow.
+    let twice = blocks <= 2
+        && of.queries > 16
+        && caps.kind != AdapterKind::Software
+        && caps.limits.workgroup_bytes >= 24 << 10;
+    let quads: u32 = if twice { 2 } else { 1 };
+    let tiles = of.queries.div_ceil(16 * quads as usize);
+    let count = index(
+        KERNEL,
+        "the number of workgroups",
+        tiles * of.heads * of.batch,
+    )?;
+    let variant = Variant::new("attention")
+        .part(if four { "heads_four" } else { "heads_one" })
+        .set("RQ", quads)
+        .set("VC", blocks)
+        .set("LATER", of.valid.is_none() && of.window != [None; 2]);
+    let mut dispatch = of
+        .scored(variant)?
+        .param("count", count)
+        .param("tiles", index(KERNEL, "the tiles", tiles)?)
+        .param("group", (of.heads / of.groups) as u32)
+        .param("head4", index(KERNEL, "the head", of.head.div_ceil(4))?)
+        .param("v_head4", index(KERNEL, "the head", of.v_head.div_ceil(4))?)
+        .param("q_at", strides(&of.q)?)
+        .param("k_at", strides(&of.k)?)
+        .param("v_at", strides(&of.v)?)
+        .param("y_at", strides(&of.y)?)
+        .bind("Q", of.q.view.span)
+        .bind("K", of.k.view.span)
+        .bind("V", of.v.view.span)
+        .bind("Y", of.y.view.span)
+        .groups(fold_groups(u64::from(count), caps.limits.groups))
+        .work(2 * of.scores() as u64 * (of.head + of.v_head) as u64);
+    if !four {
+        dispatch = dispatch
+            .param("head", index(KERNEL, "the head", of.head)?)
+            .param("v_head", index(KERNEL, "the head", of.v_head)?);
+    }
+    Ok(vec![dispatch])
+}
+
+/// Attention as two products with a softmax between; `scores` is an f32 tensor of [`Attention::scores`] elements. What
+/// `kept` asks for is written to a tensor like it.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::Storage`], [`Error::TooLarge`].
+pub fn attention_by_products(
+    caps: &Caps,
+    of: &Attention<'_>,
+    scores: &View,
+    kept: Option<(&View, Scores)>,
+) -> Result<Vec<Dispatch>> {
+    of.check()?;
+    let share = of.heads / of.groups;
+    // One query of each head: the heads that share keys are the rows of one product.
+    let folded = of.queries == 1;
+    let (m, batch) = if folded {
+        (share, vec![of.batch, of.groups])
+    } else {
+        (of.queries, vec![of.batch, of.groups, share])
+    };
+    let ld = |of: &Heads<'_>| if folded { of.by[1] } else { of.by[2] };
+    // Strides along item, key head, and query head of a key head; keys and values are shared along the last.
+    let steps = |[item, head]: [usize; 2], shared: bool| {
+        let inner = if shared {
+            [head, 0]
+        } else {
+            [head * share, head]
+        };
+        let mut steps = vec![item, inner[0], inner[1]];
+        steps.truncate(batch.len());
+        steps
+    };
+    let rows = of.queries * of.keys;
+    let matrix = Operand {
+        view: scores,
+        layout: Layout::Rows,
+        ld: of.keys,
+        batch: steps([of.heads * rows, rows], false),
+    };
+    let heads = |heads: &Heads<'_>, shared| steps([heads.by[0], heads.by[1]], shared);
+    let q = Operand {
+        view: of.q.view,
+        layout: Layout::Rows,
+        ld: ld(&of.q),
+        batch: heads(&of.q, false),
+    };
+    let kv = |of: &Heads<'_>, layout| (layout, of.by[2], heads(of, true));
+    let (k, v) = (kv(&of.k, Layout::Cols), kv(&of.v, Layout::Rows));
+    let operand = |view, (layout, ld, batch): (Layout, usize, Vec<usize>)| Operand {
+        view,
+        layout,
+        ld,
+        batch,
+    };
+    let y = Operand {
+        view: of.y.view,
+        layout: Layout::Rows,
+        ld: ld(&of.y),
+        batch: heads(&of.y, false),
+    };
+    let mut out = gemm(
+        caps,
+        &Gemm {
+            m,
+            n: of.keys,
+            k: of.head,
+            batch: batch.clone(),
+            a: q,
+            b: operand(of.k.view, k),
+            c: matrix.clone(),
+            epilogue: None,
+        },
+    )?;
+    out.push(softmax(caps, of, scores, kept)?);
+    out.extend(gemm(
+        caps,
+        &Gemm {
+            m,
+            n: of.v_head,
+            k: of.keys,
+            batch,
+            a: matrix,
+            b: operand(of.v.view, v),
+            c: y,
+            epilogue: None,
+        },
+    )?);
+    Ok(out)
+}
+
+/// The softmax of a matrix of products, in place.
+fn softmax(
+    caps: &Caps,
+    of: &Attention<'_>,
+    scores: &View,
+    kept: Option<(&View, Scores)>,
+) -> Result<Dispatch> {
+    let form = Form {
+        outer: of.batch * of.heads * of.queries,
+        n: of.keys,
+        inner: 1,
+    };
+    let walk = Walk::exact(caps, form, true);
+    let wide = walk.width() == 4;
+    let variant = typed(walk.variant("attention_softmax"), "f32", "f32", "f32")
+        .part("fold_lse")
+        .part(walk.share())
+        .part(if wide { "scores_4" } else { "scores_1" })
+        .part(if kept.is_some() {
+            "keep_scores"
+        } else {
+            "keep_none"
+        })
+        .set("KEEP", kept.map_or(0, |(_, which)| which as u32));
+    let scored = of.scored(variant)?;
+    let mut dispatch = walk.dispatch(KERNEL, caps, scored.variant.clone(), 4)?;
+    dispatch.params.extend(scored.params);
+    dispatch.spans.extend(scored.spans);
+    dispatch = dispatch.bind("X", scores.span);
+    if let Some((view, _)) = kept {
+        if view.store != Store::F32 || view.elements() != of.scores() {
+            return Err(Error::shape(
+                KERNEL,
+                format!("scores cannot be kept in {view}"),
+            ));
+        }
+        dispatch = dispatch.bind("KEPT", view.span);
+    }
+    Ok(dispatch)
+}
