@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         m = next;
     }
     let all = share(A(m, s), thread);
-    let factor = select(0.0, 1.0 / all.s, all.s > 0.0);
+    let factor = select(V(0.0), 1.0 / all.s, all.s > V(0.0));
     for (var k = 0u; k < w.steps; k++) {
         let at = w.at + k * w.by;
         let v = exp(x[at] - all.m) * factor;
