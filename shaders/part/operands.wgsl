@@ -4,7 +4,7 @@
 //! type in arithmetic MAP_KVi and, but for S, its MAP_KMODEi.
 //!
 //! `at` counts quads of the output where MAP_QUADS, else it is the first of the four elements.
-//! S: the shape of the output, in quads.
+//! S: the shape of the output, in quads; or a row of it, and `at` counts within the row.
 //! V: read as vec4; 0 repeats its n quads, 1 has a stride for each axis, in quads.
 //! A: read in single elements; 0 one for all; 1 one for each n quads; 2 strides, one for a quad; of each element alone:
 //!    3 strides, 4 repeats its n elements, 5 one for each n elements. n is the size for the shape of the output.

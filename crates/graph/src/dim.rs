@@ -526,6 +526,19 @@ mod tests {
     }
 
     #[test]
+    fn bounds_hold_for_all_sizes() {
+        let (a, b) = (Dim::symbol("a"), Dim::symbol("b"));
+        let n = |n: i64| Dim::from(n);
+        assert!((a.clone() * b.clone()).at_least_one());
+        assert!(!(a.clone() - n(1)).at_least_one() && (a.clone() - n(1)).at_least_zero());
+        let half = a.floor_div(&n(2));
+        assert!(half.at_least_zero() && !half.at_least_one() && (half + n(1)).at_least_one());
+        assert!((a.clone() - n(9)).modulo(&b).at_least_zero());
+        assert!(!(a.clone() - b.clone()).at_least_zero());
+        assert!(a.larger(&b).at_least_one() && a.smaller(&b).at_least_one());
+    }
+
+    #[test]
     fn huge_sizes_saturate() {
         let huge = Dim::from(i64::MAX) * Dim::from(2i64);
         assert_eq!(huge.known(), Some(i64::MAX));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use tilewright_device::{Gpu, GpuOptions};
-use tilewright_graph::{Attrs, Fact, Graph, Model, ModelOptions, Op, Session};
+use tilewright_graph::{Attrs, Error, Fact, Graph, Model, ModelOptions, Op, Session};
 use tilewright_tensor::{DType, HostTensor};
 
 /// Errors in ulp that each function may reach: what its formula was designed for, and WGSL's 2.5 for a division or a
@@ -54,47 +54,46 @@ fn gpu() -> Option<Gpu> {
 }
 
 fn run(gpu: &Gpu, op: &Op, inputs: &[Vec<f32>]) -> Vec<f32> {
+    try_run(gpu, op, inputs).unwrap_or_else(|e| panic!("{}: {e}", op.name()))
+}
+
+fn try_run(gpu: &Gpu, op: &Op, inputs: &[Vec<f32>]) -> Result<Vec<f32>, Error> {
     let mut graph = Graph::new();
     let n = inputs[0].len();
     let names = ["x", "y"];
-    let values: Vec<_> = (0..inputs.len())
-        .map(|i| {
-            graph
-                .input(names[i], Some(Fact::sized(DType::F32, &[n])))
-                .unwrap()
-        })
-        .collect();
-    let y = graph.add1(op.clone(), &values).unwrap();
+    let (mut values, mut fed) = (vec![], vec![]);
+    for (name, v) in names.into_iter().zip(inputs) {
+        values.push(graph.input(name, Some(Fact::sized(DType::F32, &[n])))?);
+        fed.push((name, HostTensor::from_slice([n], v)?));
+    }
+    let y = graph.add1(op.clone(), &values)?;
     graph.output("out", y);
-    let mut session = Session::new(&Model::new(graph, gpu, ModelOptions::default())).unwrap();
-    let fed: Vec<_> = inputs
-        .iter()
-        .zip(names)
-        .map(|(v, name)| (name, HostTensor::from_slice([n], v).unwrap()))
-        .collect();
-    let out = pollster::block_on(session.run(&fed)).unwrap().remove(0).1;
+    let mut session = Session::new(&Model::new(graph, gpu, ModelOptions::default()))?;
+    let out = pollster::block_on(session.run(&fed))?.remove(0).1;
     assert!(
         session.host_steps().is_empty(),
         "{} ran on the host",
         op.name()
     );
-    out.to_vec().unwrap()
+    Ok(out.to_vec()?)
 }
 
 /// The formula in f64, not rounded.
 fn exact(op: &Op, inputs: &[Vec<f32>]) -> Vec<f64> {
-    let wide: Vec<HostTensor> = inputs
+    let wide = |v: &Vec<f32>| {
+        HostTensor::from_f64(
+            DType::F64,
+            [v.len()],
+            v.iter().map(|x| f64::from(*x)).collect(),
+        )
+    };
+    let wide = inputs
         .iter()
-        .map(|v| {
-            HostTensor::from_vec(
-                [v.len()],
-                v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>(),
-            )
-            .unwrap()
-        })
-        .collect();
-    let borrowed: Vec<_> = wide.iter().map(Some).collect();
-    op.reference(&borrowed).unwrap().remove(0).to_vec().unwrap()
+        .map(wide)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Error::from);
+    let out = wide.and_then(|wide| op.reference(&wide.iter().map(Some).collect::<Vec<_>>()));
+    out.map_or_else(|e| panic!("{}: {e}", op.name()), |list| list[0].to_f64())
 }
 
 /// Numbers below this are measured in units of its last place: a formula may go through something a little smaller than

@@ -45,7 +45,7 @@ pub fn map(caps: &Caps, function: &Function, inputs: &[View], out: &View) -> Res
     if out.elements() == 0 {
         return Ok(vec![]);
     }
-    let operands = Operands::new(caps, inputs, out, true)?;
+    let operands = Operands::new(caps, inputs, out, true, None)?;
     let y = element(caps, "the output", out.store)?;
     let (declarations, calls) = (&operands.declarations, operands.calls.join(", "));
     let value = if y == "f16" { "f32" } else { y };
@@ -91,7 +91,7 @@ pub fn map_epilogue(
     out: &View,
     quads: bool,
 ) -> Result<Epilogue> {
-    let operands = Operands::new(caps, operands, out, quads)?;
+    let operands = Operands::new(caps, operands, out, quads, Some("place.n / 4u"))?;
     let mut text = String::new();
     let (value, mut all) = match before {
         Some(before) => {

@@ -26,8 +26,15 @@ pub(crate) struct Operands {
 }
 
 impl Operands {
-    /// Operands that broadcast against `out`, read by `quads` (`at` counts four elements) or from any element.
-    pub(crate) fn new(caps: &Caps, operands: &[View], out: &View, quads: bool) -> Result<Operands> {
+    /// Operands that broadcast against `out`, read by `quads` (`at` counts four elements) or from any element. `column` is an
+    /// expression for the quad within its row, where the shader knows that without a division.
+    pub(crate) fn new(
+        caps: &Caps,
+        operands: &[View],
+        out: &View,
+        quads: bool,
+        column: Option<&str>,
+    ) -> Result<Operands> {
         if operands.len() > MOST {
             let what = format!("{} operands are too many", operands.len());
             return Err(Error::shape(KERNEL, what));
@@ -41,7 +48,12 @@ impl Operands {
         let mut all = Operands::default();
         let _ = writeln!(all.declarations, "const MAP_QUADS = {quads};");
         for (view, (mode, strides)) in operands.iter().zip(plan.modes.iter().zip(&plan.strides)) {
-            let whole = |n: usize| quads && n % 4 == 0;
+            let whole = |n: usize| quads && n.is_multiple_of(4);
+            let by_column = quads && *mode == Mode::Repeat(out.last());
+            if let (true, Some(column)) = (by_column, column) {
+                all.add(caps, view, ('s', 0), 0, strides, column)?;
+                continue;
+            }
             let (kind, code, n) = match *mode {
                 Mode::Same if quads => ('s', 0, 0),
                 Mode::Repeat(n) if whole(n) => ('v', 0, n / 4),
@@ -54,7 +66,7 @@ impl Operands {
                 Mode::Repeat(n) => ('a', 4, n),
                 Mode::Stretch(n) => ('a', 5, n),
             };
-            all.add(caps, view, (kind, code), n, strides)?;
+            all.add(caps, view, (kind, code), n, strides, "at")?;
         }
         for (name, count) in ["SAMES", "VECS", "ANYS"].into_iter().zip(all.counts) {
             all.sets.push((name, Set::U32(count as u32)));
@@ -77,6 +89,7 @@ impl Operands {
         (kind, mode): (char, u32),
         n: usize,
         strides: &[usize],
+        at: &str,
     ) -> Result<()> {
         let storage = element(caps, "an operand", view.store)?;
         let value = if view.store == Store::F16 {
@@ -100,7 +113,7 @@ impl Operands {
         if kind != 's' {
             let _ = writeln!(text, "const MAP_{upper}MODE{i} = {mode}u;");
         }
-        self.calls.push(format!("load_{kind}{i}(at)"));
+        self.calls.push(format!("load_{kind}{i}({at})"));
         let n = Param::U32(index(KERNEL, "a period", n)?);
         match kind {
             's' => self.spans.push((names.s, view.span)),
@@ -207,7 +220,7 @@ impl Plan {
                 format!("{} axes that do not merge", shape.len()),
             ));
         }
-        let aligned = quads && shape.last().is_some_and(|n| n % 4 == 0);
+        let aligned = quads && shape.last().is_some_and(|n| n.is_multiple_of(4));
         if let (true, Some(last)) = (aligned, shape.last_mut()) {
             *last /= 4;
         }

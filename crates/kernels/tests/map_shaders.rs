@@ -4,7 +4,7 @@ mod common;
 
 use common::{check, discrete, software};
 use tilewright_device::{Caps, Param, Slot};
-use tilewright_kernels::{Function, Store, View, map, map_inputs};
+use tilewright_kernels::{Epilogue, Function, Store, View, map, map_epilogue, map_inputs, matmul};
 
 fn view(slot: u32, store: Store, shape: &[usize]) -> View {
     View::new(Slot(slot), store, shape)
@@ -96,4 +96,30 @@ fn limits_are_kept() {
     let groups = list[0].groups;
     assert!(groups.iter().all(|g| *g <= 65_535), "{groups:?}");
     assert!(groups.iter().map(|g| u64::from(*g)).product::<u64>() * 256 >= 1 << 28);
+}
+
+#[test]
+fn functions_serve_as_epilogues() {
+    let shapes: [&[usize]; 5] = [&[2, 9, 12], &[12], &[2, 1, 12], &[2, 1, 1], &[]];
+    for caps in [software(8), discrete(), Caps::webgpu_default()] {
+        // Rows of whole quads, and others.
+        for n in [12, 11] {
+            let of = |i: u32, shape: &[usize]| {
+                let shape: Vec<usize> =
+                    shape.iter().map(|&e| if e == 12 { n } else { e }).collect();
+                view(i, Store::F32, &shape)
+            };
+            let (a, b, out) = (of(0, &[2, 9, 8]), of(1, &[8, 12]), of(2, &[2, 9, 12]));
+            for (i, shape) in shapes.iter().enumerate() {
+                let before = (i == 1).then(|| Epilogue::bias(&of(4, &[12])));
+                let epilogue =
+                    map_epilogue(&caps, before, &sum(2), &[of(3, shape)], &out, n % 4 == 0)
+                        .unwrap();
+                for dispatch in matmul(&caps, &a, false, &b, false, &out, Some(&epilogue)).unwrap()
+                {
+                    check(&caps, &dispatch);
+                }
+            }
+        }
+    }
 }

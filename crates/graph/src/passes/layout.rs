@@ -274,4 +274,31 @@ mod tests {
         graph.output("y", y);
         assert_eq!(count(&passed(&graph), "Transpose"), 0);
     }
+
+    #[test]
+    fn a_transpose_in_the_model_counts_as_ours() {
+        // A block of ConvNeXt: channels last inside, then scaled channels first.
+        let mut graph = Graph::new();
+        let x = graph
+            .input("x", Some(Fact::sized(DType::F32, &[1, 5, 5, 8])))
+            .unwrap();
+        let turn = |perm: &[i64]| Transpose {
+            perm: Some(perm.to_vec()),
+        };
+        let first = graph.add1(turn(&[0, 3, 1, 2]), &[x]).unwrap();
+        let scale = graph.constant(samples::uniform(&[8, 1, 1], 1));
+        let scaled =
+            (graph.add1(crate::ops::Binary::new("Mul").unwrap(), &[first, scale])).unwrap();
+        let y = graph.add1(turn(&[0, 2, 3, 1]), &[scaled]).unwrap();
+        graph.output("y", y);
+        let after = crate::passes::device(&graph, &Caps::webgpu_default()).unwrap();
+        let transposes = after
+            .nodes()
+            .iter()
+            .filter(|n| matches!(n.op, Op::Transpose(_)));
+        assert_eq!(transposes.count(), 0, "{after}");
+        let x = samples::uniform(&[1, 5, 5, 8], 2);
+        let run = |g: &Graph| crate::host::run(g, std::slice::from_ref(&x)).unwrap();
+        assert_eq!(run(&after), run(&graph));
+    }
 }

@@ -3,7 +3,7 @@
 use super::{Pass, plain, turned};
 use crate::fact::axis_index;
 use crate::ops::{GlobalPool, Layout, Pool, Reduce, Reduction};
-use crate::passes::Visit;
+use crate::passes::{Visit, copy};
 use crate::{Fact, Graph, Op, Result, Value};
 
 impl Pass<'_> {
@@ -25,7 +25,7 @@ impl Pass<'_> {
             return self.concat(visit, new, concat.axis);
         }
         let Some(&last) = self.twins.get(&x) else {
-            return Ok(None);
+            return self.found(visit, new, x);
         };
         let rank = new.need_fact(last)?.rank();
         let rest = &visit.inputs[1..];
@@ -52,6 +52,25 @@ impl Pass<'_> {
                 None => Ok(None),
             },
         }
+    }
+
+    /// A transpose in the model that does what this pass would: its input is its twin.
+    fn found(
+        &mut self,
+        visit: &Visit<'_>,
+        new: &mut Graph,
+        x: Value,
+    ) -> Result<Option<Vec<Value>>> {
+        let (Op::Transpose(t), Some(fact)) = (&visit.node.op, new.fact(x)) else {
+            return Ok(None);
+        };
+        let axes: Vec<usize> = (0..fact.rank()).collect();
+        if axes.len() < 3 || t.order(axes.len())? != Layout::ChannelsLast.to_first(&axes) {
+            return Ok(None);
+        }
+        let values = copy(visit.node, visit.inputs, new)?;
+        self.twins.insert(values[0], x);
+        Ok(Some(values))
     }
 
     /// Operators with axes as attribute or constant input, on other axes.
