@@ -151,6 +151,7 @@ static FILES: &[(&str, &str)] = table! {
     "part/lanes_one"
     "part/mac_f32"
     "part/mac_i8"
+    "part/mac_u8"
     "part/mask_bool"
     "part/mask_float"
     "part/mask_none"

@@ -9,6 +9,9 @@ fn transpose44(a: vec4<Elem>, b: vec4<Elem>, c: vec4<Elem>, d: vec4<Elem>) -> Bl
                    vec4<Elem>(a.z, b.z, c.z, d.z), vec4<Elem>(a.w, b.w, c.w, d.w));
 }
 
+/// One k of the four.
+fn pick44(b: Block44, k: u32) -> vec4<Elem> { return select(select(b.k0, b.k1, k == 1u), select(b.k2, b.k3, k == 3u), k > 1u); }
+
 /// Four consecutive positions, moved inside an axis of `count`; what is computed from the copies is never stored.
 fn four_inside(at4: u32, count: u32) -> vec4<u32> {
     return min(vec4<u32>(4u * at4) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u));

@@ -224,7 +224,11 @@ impl BsrView<'_> {
         // A few rows of x fill a small part of a tile, but walking one row of blocks is still right.
         let all = candidates(caps, m.max(9), n, k * product.k_blocks, 1);
         let fits = |of: &Loop| rows % of.extent()[usize::from(side == Side::Right)] == 0;
-        let small = reg_lanes(caps).map_or(Loop::SMALL, |lanes| Loop::Reg { lanes, quads: 1 });
+        let small = reg_lanes(caps).map_or(Loop::SMALL, |lanes| Loop::Reg {
+            lanes,
+            quads: 1,
+            columns: 1,
+        });
         all.into_iter().find(fits).unwrap_or(small)
     }
 }

@@ -5,12 +5,14 @@ use tilewright_device::{AdapterKind, Caps, Set, Variant};
 /// A loop over tiles of C, with its sizes in units of 4 x 4 blocks where a field ends in 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Loop {
-    /// `gemm_reg`: one subgroup a workgroup, 4 columns and `4 * lanes * quads` rows a lane. Software adapters only.
+    /// `gemm_reg`: one subgroup a workgroup, `4 * columns` columns and `4 * lanes * quads` rows a lane. Software adapters only.
     Reg {
         /// The subgroup size.
         lanes: u32,
         /// Row quads a lane loads.
         quads: u32,
+        /// Blocks of 4 columns a lane owns.
+        columns: u32,
     },
     /// `gemm_tile`: tiles in workgroup memory, no subgroup operations.
     Tile {
@@ -64,7 +66,11 @@ impl Loop {
     #[must_use]
     pub fn extent(self) -> [usize; 2] {
         let [m, n] = match self {
-            Self::Reg { lanes, quads } => [4 * lanes * quads, 4 * lanes],
+            Self::Reg {
+                lanes,
+                quads,
+                columns,
+            } => [4 * lanes * quads, 4 * lanes * columns],
             Self::Tile { bm4, bn4, .. } => [4 * bm4, 4 * bn4],
             Self::Gemv { rows, tx, .. } => [rows, 4 * tx],
         };
@@ -87,9 +93,13 @@ impl Loop {
     #[must_use]
     pub fn workgroup_bytes(self, rolled: bool) -> u32 {
         16 * match self {
-            Self::Reg { lanes, quads } => {
+            Self::Reg {
+                lanes,
+                quads,
+                columns,
+            } => {
                 if rolled {
-                    4 * lanes * quads * lanes
+                    4 * lanes * quads * lanes * columns
                 } else {
                     1
                 }
@@ -105,18 +115,27 @@ impl Loop {
         }
     }
 
-    /// The loop's shader with its sizes; loaders, arithmetic and store are still to be added.
-    pub(crate) fn variant(self, rolled: bool) -> Variant {
+    /// The loop's shader with its sizes; loaders, arithmetic and store are still to be added. `roll_k` and `rolled` are loops
+    /// instead of repeated text along k and in the store.
+    pub(crate) fn variant(self, roll_k: bool, rolled: bool) -> Variant {
         let sets = |shader, sets: &[(&'static str, u32)]| {
             sets.iter()
                 .fold(Variant::new(shader), |v, set| v.set(set.0, Set::U32(set.1)))
         };
         match self {
-            Self::Reg { lanes, quads } => sets(
-                "gemm_reg",
-                &[("LANES", lanes), ("RQ", quads), ("R", 4 * lanes * quads)],
-            )
-            .set("ROLL_STORE", rolled),
+            Self::Reg {
+                lanes,
+                quads,
+                columns,
+            } => {
+                let rows = [("RQ", quads), ("R", 4 * lanes * quads)];
+                sets(
+                    "gemm_reg",
+                    &[&rows[..], &[("LANES", lanes), ("CQ", columns)]].concat(),
+                )
+                .set("ROLL_K", roll_k)
+                .set("ROLL_STORE", rolled)
+            }
             Self::Tile {
                 bm4,
                 bn4,
@@ -173,7 +192,7 @@ pub fn candidates(caps: &Caps, m: usize, n: usize, k: usize, batches: usize) -> 
         return vec![gemv(caps, m, n)];
     }
     if let Some(lanes) = reg_lanes(caps) {
-        return reg_candidates(lanes, m, n * k * batches);
+        return reg_candidates(lanes, m, n, m * n * k * batches);
     }
     let mut large = Loop::LARGE;
     if let Loop::Tile { sides, .. } = &mut large
@@ -200,13 +219,40 @@ pub fn candidates(caps: &Caps, m: usize, n: usize, k: usize, batches: usize) -> 
     all
 }
 
-/// 64 rows a lane win on long products (8 lanes: 51 against 44 GFLOP/s), 32 rows compile in half the time.
-fn reg_candidates(lanes: u32, m: usize, columns: usize) -> Vec<Loop> {
-    let [one, two] = [1, 2].map(|quads| Loop::Reg { lanes, quads });
-    if lanes == 8 && m > 32 && m * columns >= 1 << 24 {
-        vec![two, one]
-    } else {
-        vec![one, two]
+/// The loop of the family for int8, whose multiplication is longer: 32 rows with k rolled fit the instruction cache and keep B
+/// in registers (82 GOP/s; 78 unrolled; 71 with twice the accumulators).
+pub(crate) fn int8_loop(candidates: &[Loop]) -> Option<Loop> {
+    let small = |of: &&Loop| {
+        matches!(
+            of,
+            Loop::Reg {
+                quads: 1,
+                columns: 1,
+                ..
+            }
+        )
+    };
+    candidates
+        .iter()
+        .find(small)
+        .or(candidates.first())
+        .copied()
+}
+
+/// Twice the accumulators win on long products (8 lanes: 32 x 64 at 75 GFLOP/s, 64 x 32 at 71, 32 x 32 at 66), half of them
+/// compile in half the time. More do not fit the instruction cache (64 x 64 at 53).
+fn reg_candidates(lanes: u32, m: usize, n: usize, work: usize) -> Vec<Loop> {
+    let of = |quads, columns| Loop::Reg {
+        lanes,
+        quads,
+        columns,
+    };
+    let (small, wide, tall) = (of(1, 1), of(1, 2), of(2, 1));
+    match lanes {
+        8 if work < 1 << 24 => vec![small, wide, tall],
+        8 if n > 32 => vec![wide, tall, small],
+        8 if m > 32 => vec![tall, small],
+        _ => vec![small],
     }
 }
 

@@ -79,8 +79,9 @@ impl Product<'_> {
     pub(crate) fn dispatch(&self, caps: &Caps, of: Loop) -> Result<Dispatch> {
         let size = |what, value| index(self.kernel, what, value);
         let c_vec = self.n % 4 == 0 && self.c_ld % 4 == 0 && self.batch.is_vec(2);
-        let rolled = self.epilogue.is_some() || !c_vec || self.arithmetic.acc == "i32";
-        let mut variant = self.batch.variant(of.variant(rolled));
+        let int8 = self.arithmetic.acc == "i32";
+        let rolled = self.epilogue.is_some() || !c_vec || int8;
+        let mut variant = self.batch.variant(of.variant(int8, rolled));
         variant = variant.part(self.k_part).part(self.c_part);
         variant = self
             .a

@@ -5,7 +5,7 @@ use tilewright_device::{Caps, Dispatch};
 use crate::conv::{holds, implicit, input_params};
 use crate::error::index;
 use crate::product::Loader;
-use crate::qgemm::{Int8, arithmetic, columns, flip, less, matmul8_scratch};
+use crate::qgemm::{Int8, Read, arithmetic, columns, matmul8_scratch};
 use crate::{ConvShape, Epilogue, Error, Int8B, Result, View, Zero, panel_width};
 
 const KERNEL: &str = "conv8";
@@ -70,17 +70,17 @@ pub fn conv8(
         part: "b_panel",
         vec: true,
     };
-    let mut product = implicit(&words, x, b, group, arithmetic(y))?;
+    let a_read = Read::left(caps, x)?;
+    let mut product = implicit(&words, x, b, group, arithmetic(a_read, y))?;
     product.c = y;
     product.c_ld = c_ld;
     product.epilogue = epilogue;
-    let a_flip = flip(x)?;
     let left = |dispatch: Dispatch| {
-        let dispatch = input_params(&words, dispatch)?.param("a_flip", a_flip);
+        let dispatch = input_params(&words, dispatch)?.param("a_flip", a_read.flip);
         if words.is_pointwise() {
             Ok(dispatch)
         } else {
-            pad(dispatch, x_zero, a_flip)
+            pad(dispatch, x_zero, a_read.flip)
         }
     };
     let right = |mut dispatch: Dispatch| {
@@ -96,7 +96,7 @@ pub fn conv8(
         word_run: words.group_in(),
         tail: shape.group_in() % 4,
         a_zero: x_zero,
-        a_less: less(x),
+        a_read,
         b: filter,
         c_zero: y_zero,
         scratch,

@@ -1,19 +1,20 @@
 //! Products of 8-bit integers: exact i32 accumulators, zero points by sums over k, optionally requantised.
 //!
-//! Four integers along k are one word, multiplied by `dot4I8Packed`. uint8 is read as int8 (128 less), and so are its zero
-//! points. With a and b as int8, za and zb their zero points and sums over the k real elements,
+//! Four integers along k are one word, multiplied by `dot4I8Packed`: uint8 is read as int8 (128 less), and so are its zero
+//! points. On software adapters A is read as uint8 instead (see `mac_u8`). With a and b as read, za and zb their zero points
+//! and sums over the k real elements,
 //!
 //! ```text
 //! sum (a - za) (b - zb) = sum a b - za sum b - zb sum a + k za zb
 //! ```
 
-use tilewright_device::{Caps, Dispatch, Span, Variant, fold_groups};
+use tilewright_device::{AdapterKind, Caps, Dispatch, Span, Variant, fold_groups};
 
 use crate::batch::Batch;
 use crate::error::index;
-use crate::gemm_loop::candidates;
+use crate::gemm_loop::{candidates, int8_loop};
 use crate::matmul::{split, strides};
-use crate::product::{INT8, INT8_SCALED, Loader, Product};
+use crate::product::{Arithmetic, INT8, INT8_SCALED, Loader, Product};
 use crate::{Epilogue, Error, Result, Store, View, panel_width};
 
 const KERNEL: &str = "gemm8";
@@ -106,6 +107,7 @@ pub fn matmul8(
     let ([m, k], batch_a) = split("A", a)?;
     let ([rows, n], batch_c) = split("C", c)?;
     let kw = k.div_ceil(4);
+    let a_read = Read::left(caps, a)?;
     let operand = RightOperand::new(caps, &b, k, n)?;
     if rows != m || operand.shape.is_some_and(|shape| shape != [k, n]) {
         let what = format!("{:?} times {b:?} into {:?}", a.shape, c.shape);
@@ -128,7 +130,7 @@ pub fn matmul8(
         k_blocks: 1,
         k_part: "k_whole",
         c_part: "c_rows",
-        arithmetic: arithmetic(c),
+        arithmetic: arithmetic(a_read, c),
         a: Loader {
             view: a,
             part: if vec { "a_rows" } else { "a_rows_any" },
@@ -140,13 +142,12 @@ pub fn matmul8(
         c_ld,
         epilogue,
     };
-    let a_flip = flip(a)?;
     let left = |dispatch: Dispatch| {
         let ld = index(KERNEL, "k", kw)?;
         Ok(dispatch
             .param("a_ld", ld)
             .param("a_step", 0u32)
-            .param("a_flip", a_flip))
+            .param("a_flip", a_read.flip))
     };
     let right = |dispatch| operand.params(dispatch);
     let int8 = Int8 {
@@ -155,7 +156,7 @@ pub fn matmul8(
         word_run: kw,
         tail: k % 4,
         a_zero,
-        a_less: less(a),
+        a_read,
         b,
         c_zero,
         scratch,
@@ -180,7 +181,7 @@ struct RightOperand<'a> {
 impl<'a> RightOperand<'a> {
     fn new(caps: &Caps, b: &Int8B<'a>, k: usize, n: usize) -> Result<Self> {
         let kw = k.div_ceil(4);
-        let flip_of = |view| flip(view).map(|flip| ("b_flip", flip as usize));
+        let flip_of = |view| Read::right(view).map(|read| ("b_flip", read.flip as usize));
         Ok(match b {
             Int8B::Packed { words, .. } => Self {
                 view: words,
@@ -251,8 +252,7 @@ pub(crate) struct Int8<'a> {
     pub(crate) word_run: usize,
     pub(crate) tail: usize,
     pub(crate) a_zero: Zero<'a>,
-    /// 128 for uint8.
-    pub(crate) a_less: i32,
+    pub(crate) a_read: Read,
     pub(crate) b: Int8B<'a>,
     pub(crate) c_zero: i32,
     pub(crate) scratch: Option<&'a View>,
@@ -275,7 +275,7 @@ impl Int8<'_> {
         let mut all = Vec::new();
         let blocks = product.k_blocks * product.k;
         let loops = candidates(self.caps, m, n, blocks, batches);
-        let Some(&of) = loops.first() else {
+        let Some(of) = int8_loop(&loops) else {
             return Err(Error::shape(KERNEL, "the adapter's limits fit no variant"));
         };
         let mut main = right(left(product.dispatch(self.caps, of)?)?)?;
@@ -287,7 +287,7 @@ impl Int8<'_> {
                 ..span
             };
             columns_at = rows_bytes(m, batches) as u64;
-            let sums = self.sums(product, rows, "row_sums", &self.a_zero, self.a_less)?;
+            let sums = self.sums(product, rows, "row_sums", &self.a_zero, self.a_read)?;
             let sums = left(sums.bind("A", product.a.view.span))?;
             all.push(sums);
             main.variant = main.variant.part("row_view");
@@ -300,7 +300,7 @@ impl Int8<'_> {
                 ));
             };
             main.variant = main.variant.part("row_known");
-            main = main.param("a_zero_point", zero - self.a_less);
+            main = main.param("a_zero_point", zero - self.a_read.less);
         }
         let (columns, columns_batch) = match &self.b {
             Int8B::Packed { columns, .. } => (columns.span, 0),
@@ -310,7 +310,7 @@ impl Int8<'_> {
                     bytes: 16 * (n * batches + 3) as u64,
                     ..span
                 };
-                let sums = self.sums(product, columns, "col_sums", zero, less(view))?;
+                let sums = self.sums(product, columns, "col_sums", zero, Read::right(view)?)?;
                 all.push(right(sums.bind("B", view.span))?);
                 (columns, n)
             }
@@ -319,19 +319,19 @@ impl Int8<'_> {
             .bind("COLS", columns)
             .param("cols_batch", size(columns_batch)?)
             .param("k_count", index(KERNEL, "k", self.k)? as i32)
-            .param("acc_pad", self.padding(product));
+            .param("acc_pad", self.padding(product)?);
         all.push(self.output(product.c, main));
         Ok(all)
     }
 
     /// What the bytes that pad k contribute to an accumulator: nothing where B's are zero.
-    fn padding(&self, product: &Product<'_>) -> i32 {
+    fn padding(&self, product: &Product<'_>) -> Result<i32> {
         match &self.b {
             Int8B::Cols(view, _) => {
                 let bytes = (4 * product.k - self.k) as i32;
-                bytes * self.a_less * less(view)
+                Ok(bytes * self.a_read.less * Read::right(view)?.less)
             }
-            _ => 0,
+            _ => Ok(0),
         }
     }
 
@@ -342,7 +342,7 @@ impl Int8<'_> {
         to: Span,
         shader: &'static str,
         zero: &Zero<'_>,
-        less: i32,
+        read: Read,
     ) -> Result<Dispatch> {
         let size = |n| index(KERNEL, "an extent", n);
         let rows = shader == "row_sums";
@@ -350,6 +350,7 @@ impl Int8<'_> {
         let (quads, batches) = (count.div_ceil(4), product.batch.count());
         let variant = Variant::new(shader)
             .set("THREADS", SUM_THREADS)
+            .set("UNSIGNED", read.unsigned)
             .alias("Elem", "u32");
         let variant = product.batch.variant(variant.part(product.k_part));
         let (loader, operand) = if rows {
@@ -388,7 +389,7 @@ impl Int8<'_> {
             .work((count * batches * product.k * product.k_blocks) as u64);
         zero_point(
             zero,
-            less,
+            read.less,
             count,
             batches,
             product.batch.params(KERNEL, dispatch)?,
@@ -467,32 +468,56 @@ pub(crate) fn columns(c: &View, n: usize) -> usize {
     }
 }
 
-pub(crate) fn arithmetic(c: &View) -> crate::product::Arithmetic {
-    if c.store == Store::I32 {
+/// How the bytes of an operand are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Read {
+    /// As uint8, else as int8.
+    pub(crate) unsigned: bool,
+    /// What changes the sign of the bytes of a word, 0 where it is right.
+    pub(crate) flip: u32,
+    /// How much less values are as read.
+    pub(crate) less: i32,
+}
+
+impl Read {
+    /// A: by its sign in the multiplication of the adapter.
+    pub(crate) fn left(caps: &Caps, view: &View) -> Result<Self> {
+        Self::new(view, caps.kind == AdapterKind::Software)
+    }
+
+    /// B: always int8.
+    fn right(view: &View) -> Result<Self> {
+        Self::new(view, false)
+    }
+
+    fn new(view: &View, unsigned: bool) -> Result<Self> {
+        let Store::Packed8 { signed } = view.store else {
+            return Err(Error::Storage {
+                kernel: KERNEL,
+                operand: "A or B",
+                store: view.store,
+            });
+        };
+        let (flip, less) = match (signed, unsigned) {
+            (true, true) => (0x8080_8080, -128),
+            (false, false) => (0x8080_8080, 128),
+            _ => (0, 0),
+        };
+        Ok(Self {
+            unsigned,
+            flip,
+            less,
+        })
+    }
+}
+
+/// The arithmetic for a result, and for how A is read.
+pub(crate) fn arithmetic(read: Read, c: &View) -> Arithmetic {
+    let arithmetic = if c.store == Store::I32 {
         INT8
     } else {
         INT8_SCALED
-    }
-}
-
-/// What makes int8 of the bytes of an operand.
-pub(crate) fn flip(view: &View) -> Result<u32> {
-    match view.store {
-        Store::Packed8 { signed: true } => Ok(0),
-        Store::Packed8 { signed: false } => Ok(0x8080_8080),
-        store => Err(Error::Storage {
-            kernel: KERNEL,
-            operand: "A or B",
-            store,
-        }),
-    }
-}
-
-/// What uint8 is more than the int8 that it is read as.
-pub(crate) fn less(view: &View) -> i32 {
-    if view.store == (Store::Packed8 { signed: false }) {
-        128
-    } else {
-        0
-    }
+    };
+    let part = if read.unsigned { "mac_u8" } else { "mac_i8" };
+    Arithmetic { part, ..arithmetic }
 }

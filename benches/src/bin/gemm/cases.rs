@@ -421,7 +421,7 @@ fn hand_written(caps: &Caps, data: &Data, cases: &mut Vec<Case>) -> Result<(), A
 fn short(of: Loop) -> String {
     let [m, n] = of.extent();
     match of {
-        Loop::Reg { quads, .. } => format!("reg {quads}"),
+        Loop::Reg { .. } => format!("reg {m}x{n}"),
         Loop::Tile { .. } => format!("tile {m}x{n}"),
         Loop::Gemv { .. } => format!("gemv {m}"),
     }

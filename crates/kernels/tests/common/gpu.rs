@@ -2,30 +2,38 @@
 
 use std::collections::HashMap;
 
-use tilewright_device::{AdapterChoice, Buffer, BufferUse, Caps, Dispatch, Error, Gpu, GpuOptions};
+use tilewright_device::{
+    AdapterChoice, AdapterKind, Buffer, BufferUse, Caps, Dispatch, Error, Gpu, GpuOptions,
+};
 use tilewright_device::{Recorder, Slot, SubmitOptions};
 use tilewright_kernels::{Store, View};
 
 /// An adapter and the tensors that lie on it.
 pub(crate) struct Bench {
     pub(crate) gpu: Gpu,
+    caps: Caps,
     buffers: HashMap<Slot, Buffer>,
 }
 
-/// The software adapter once with all it can do and once as a browser with default limits would show it. Empty only
-/// where `TILEWRIGHT_SKIP_GPU=1` says that there is none.
+/// The software adapter once with all it can do and once as a browser would show it: default limits, no features and
+/// nothing said about its kind. Empty only where `TILEWRIGHT_SKIP_GPU=1` says that there is none.
 pub(crate) fn benches() -> Vec<Bench> {
     let options = || GpuOptions::new().adapter(AdapterChoice::Software);
-    [options(), options().default_limits_only()]
+    let mut benches: Vec<_> = [options(), options().default_limits_only()]
         .into_iter()
         .filter_map(open)
-        .collect()
+        .collect();
+    if let [_, browser] = &mut benches[..] {
+        browser.caps.kind = AdapterKind::Unknown;
+    }
+    benches
 }
 
 fn open(options: GpuOptions) -> Option<Bench> {
     let skip = std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some_and(|value| value == "1");
     match pollster::block_on(Gpu::new(options)) {
         Ok(gpu) => Some(Bench {
+            caps: gpu.caps().clone(),
             gpu,
             buffers: HashMap::new(),
         }),
@@ -36,7 +44,7 @@ fn open(options: GpuOptions) -> Option<Bench> {
 
 impl Bench {
     pub(crate) fn caps(&self) -> &Caps {
-        self.gpu.caps()
+        &self.caps
     }
 
     /// Uploads the bytes of a tensor. What lies behind it in its buffer is NaN, so that reads past the end show.
