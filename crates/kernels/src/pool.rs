@@ -87,7 +87,7 @@ pub fn pool(
         return Ok(Vec::new());
     }
     let inner = shape.inner();
-    let vec = inner % 4 == 0;
+    let vec = inner.is_multiple_of(4);
     let lanes = if vec { 4 } else { 1 };
     let (variant, lowest) = elements(mode, x, y, vec)?;
     let variant = match mode {

@@ -83,7 +83,7 @@ impl Epilogue {
     /// # Errors
     /// [`Error::TooLarge`](crate::Error::TooLarge) for sizes over 32 bits.
     pub fn channels(bias: &View, channels: usize, groups: usize) -> Result<Self> {
-        if channels / groups.max(1) % 4 == 0 || groups == 1 {
+        if (channels / groups.max(1)).is_multiple_of(4) || groups == 1 {
             return Ok(Self::bias(bias));
         }
         Ok(Self::new(BIAS)

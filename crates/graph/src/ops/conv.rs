@@ -7,7 +7,7 @@ use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
-use tilewright_kernels::{self as kernels, ConvShape, Epilogue, Filter};
+use tilewright_kernels::{self as kernels, ConvShape, Epilogue, Filter, Region, Strides, View};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX Conv-22: `Y[n, o] = B[o] + sum over c, taps of X[n, c, window] * W[o, c, tap]`. W is `[O, C / group, taps..]` in
@@ -75,23 +75,21 @@ impl Operator for Conv {
         let bias = cx.opt_input(2);
         let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, shape.groups));
         let epilogue = cx.epilogue(epilogue.transpose()?, quads(&shape))?;
-        let key = filter_key(&shape);
         let (caps, depthwise) = (cx.caps().clone(), shape.is_depthwise());
-        let packed = cx.derived(1, key, |w| {
-            let w = w.cast(DType::F32)?;
+        let weights = Weights::new(cx, &shape, |w| {
             Ok(if depthwise {
-                kernels::pack_depthwise(&shape, &w)?
+                kernels::pack_depthwise(&shape, w)?
             } else {
-                kernels::pack_filter(&caps, &shape, &w)?
+                kernels::pack_filter(&caps, &shape, w)?
             })
         })?;
-        let filter = Filter::Packed(&packed);
         let run = if depthwise {
             kernels::depthwise
         } else {
             kernels::conv
         };
-        cx.emit(run(&caps, &shape, &x, filter, &y, epilogue.as_ref())?);
+        let epilogue = epilogue.as_ref();
+        cx.emit(run(&caps, &shape, &x, weights.filter(), &y, epilogue)?);
         Ok(())
     }
 
@@ -196,9 +194,6 @@ pub(super) fn place_convolution(cx: &Placing<'_>, layout: Layout) -> Place {
     if layout == Layout::ChannelsFirst {
         return Place::host("channels are first");
     }
-    if fact(1).is_none_or(|w| w.constant().is_none()) {
-        return Place::host("the weight is not constant");
-    }
     if (0..2).any(|i| fact(i).is_some_and(|f| f.elements().known() == Some(0))) {
         return Place::host("a convolution without terms");
     }
@@ -206,6 +201,48 @@ pub(super) fn place_convolution(cx: &Placing<'_>, layout: Layout) -> Place {
         return Place::host("more than three spatial axes");
     }
     cx.floats_only()
+}
+
+/// The filter on the device: a constant one packed, one of the run with its channels last.
+pub(super) enum Weights {
+    Packed(View),
+    Ohwi(View),
+}
+
+impl Weights {
+    /// The filter in input 1, `[channels, channels, taps..]`; `pack` packs it, in f32.
+    pub(super) fn new(
+        cx: &mut Lower<'_>,
+        shape: &ConvShape,
+        pack: impl FnOnce(&HostTensor) -> Result<HostTensor>,
+    ) -> Result<Weights> {
+        if cx.constant(1).is_some() {
+            let make = |w: &HostTensor| pack(&w.cast(DType::F32)?);
+            return Ok(Weights::Packed(cx.derived(1, filter_key(shape), make)?));
+        }
+        let w = cx.input(1)?;
+        let (outer, inner) = (w.shape[0], w.shape[1]);
+        let taps = w.elements() / (outer * inner).max(1);
+        if inner == 1 || taps == 1 {
+            return Ok(Weights::Ohwi(w));
+        }
+        let to = cx.scratch(w.store, vec![outer, taps, inner]);
+        let by = [inner * taps, 1, taps].map(|n| n as isize).to_vec();
+        let region = Region {
+            shape: to.shape.clone(),
+            from: Strides { offset: 0, by },
+            to: Strides::of(&to.shape),
+        };
+        cx.emit(kernels::copy(cx.caps(), &w, &to, &region)?);
+        Ok(Weights::Ohwi(to))
+    }
+
+    pub(super) fn filter(&self) -> Filter<'_> {
+        match self {
+            Weights::Packed(view) => Filter::Packed(view),
+            Weights::Ohwi(view) => Filter::Ohwi(view),
+        }
+    }
 }
 
 /// True if the four output channels that an epilogue sees begin at a multiple of four.
@@ -354,6 +391,14 @@ fn plain_cases() -> Vec<Case> {
         ),
         case("no batch", conv(plain()), &[0, 3, 8, 9], &[6, 3, 3, 2]),
         Case::new(
+            "1x1 at run time",
+            conv(plain()),
+            vec![
+                samples::uniform(&[1, 4, 6, 6], 1),
+                samples::uniform(&[5, 4, 1, 1], 2),
+            ],
+        ),
+        Case::new(
             "weight at run time",
             conv(plain()),
             vec![
@@ -394,6 +439,24 @@ fn grouped_cases() -> Vec<Case> {
             &[1, 6, 11, 9],
             &[6, 1, 5, 5],
         ),
+        Case {
+            constant: vec![],
+            ..biased(
+                "depthwise at run time",
+                grouped(8, 1, 1),
+                &[2, 8, 9, 7],
+                &[8, 1, 3, 3],
+            )
+        },
+        Case {
+            constant: vec![],
+            ..biased(
+                "grouped at run time",
+                grouped(2, 1, 1),
+                &[2, 8, 6, 7],
+                &[12, 4, 3, 3],
+            )
+        },
         case(
             "depthwise, two each",
             grouped(4, 1, 1),

@@ -306,7 +306,7 @@ fn terms(inner: usize, taps: &[usize]) -> usize {
 
 /// True if the channels of all groups fill words.
 fn in_words(conv: &Conv, outputs: usize, inner: usize) -> bool {
-    conv.group <= 1 || (inner % 4 == 0 && outputs % 4 == 0)
+    conv.group <= 1 || (inner.is_multiple_of(4) && outputs.is_multiple_of(4))
 }
 
 /// A convolution with known zero points and scales.

@@ -1,6 +1,6 @@
 //! ConvTranspose: the gradient of a convolution with respect to its input, used to enlarge images.
 
-use super::conv::{filter_key, place_convolution, quads, shape_of};
+use super::conv::{Weights, place_convolution, quads, shape_of};
 use super::product::Convolution;
 use super::window::{AutoPad, Layout, Slide, Window, three};
 use crate::dim::Dim;
@@ -8,7 +8,7 @@ use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Fact, Result, samples};
-use tilewright_kernels::{self as kernels, Epilogue, Filter};
+use tilewright_kernels::{self as kernels, Epilogue};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX ConvTranspose-22: `Y[n, o, i * stride + tap * dilation - before] += X[n, c, i] * W[c, o, tap]`, plus B. W is
@@ -125,18 +125,12 @@ impl Operator for ConvTranspose {
         let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, shape.groups));
         let epilogue = cx.epilogue(epilogue.transpose()?, quads(&shape))?;
         let caps = cx.caps().clone();
-        let packed = cx.derived(1, filter_key(&shape), |w| {
-            let w = w.cast(DType::F32)?;
-            Ok(kernels::pack_filter_transposed(&caps, &shape, &w)?)
+        let weights = Weights::new(cx, &shape, |w| {
+            Ok(kernels::pack_filter_transposed(&caps, &shape, w)?)
         })?;
-        let filter = Filter::Packed(&packed);
+        let (filter, epilogue) = (weights.filter(), epilogue.as_ref());
         cx.emit(kernels::conv_transpose(
-            &caps,
-            &shape,
-            &x,
-            filter,
-            &y,
-            epilogue.as_ref(),
+            &caps, &shape, &x, filter, &y, epilogue,
         )?);
         Ok(())
     }
@@ -285,7 +279,13 @@ fn cases() -> Vec<Case> {
     };
     let mut no_bias = case("no bias", op(&[2, 2], &[]), &[1, 4, 5, 6], &[4, 8, 2, 2]);
     no_bias.inputs.pop();
+    let run_time = |case: Case| Case {
+        name: format!("{} at run time", case.name),
+        constant: vec![],
+        ..case
+    };
     vec![
+        run_time(no_bias.clone()),
         no_bias.constant(&[1]),
         case(
             "twice the size",

@@ -362,6 +362,11 @@ impl Operator for DequantizeLinear {
         Ok(())
     }
 
+    /// Weights stay narrow until a pass knows who reads them.
+    fn folds(&self) -> bool {
+        false
+    }
+
     fn cases() -> Vec<Case> {
         let mut cases = vec![];
         let whole = |dtype: DType, shape: &[usize], seed| {

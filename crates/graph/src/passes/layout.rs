@@ -119,6 +119,25 @@ impl Pass<'_> {
     }
 }
 
+/// True if a node runs on the device, once its channels are last where that matters.
+pub(super) fn runs(graph: &Graph, op: &Op, inputs: &[Option<Value>], caps: &Caps) -> Result<bool> {
+    let facts: Vec<Option<&Fact>> = (inputs.iter())
+        .map(|v| v.and_then(|v| graph.fact(v)))
+        .collect();
+    let outputs = match op.infer(&facts) {
+        Ok(outputs) => outputs,
+        Err(e) if e.is_late() => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    let op = converted(op).unwrap_or_else(|| op.clone());
+    let placing = Placing {
+        inputs: Inputs::new(op.static_name(), &facts),
+        outputs: &outputs,
+        caps,
+    };
+    Ok(op.place(&placing) == Place::Device)
+}
+
 /// The operator on channels-last tensors, if it has such a form and is not in it.
 fn converted(op: &Op) -> Option<Op> {
     let mut op = op.clone();

@@ -10,6 +10,7 @@ mod control;
 mod epilogue;
 mod fuse;
 mod layout;
+mod quantised;
 mod sizes;
 mod tidy;
 mod weights;
@@ -19,6 +20,7 @@ pub use control::inline_constant_if;
 pub use epilogue::epilogues;
 pub use fuse::fuse;
 pub use layout::layout;
+pub use quantised::quantised;
 pub use sizes::sizes;
 pub use tidy::tidy;
 pub use weights::weights;
@@ -154,6 +156,7 @@ pub fn device(graph: &Graph, caps: &Caps) -> Result<Graph> {
     let graph = inline_constant_if(graph)?;
     let graph = sizes(&graph)?;
     let graph = tidy(&graph)?;
+    let graph = quantised(&graph, caps)?;
     let graph = batch_norm(&graph)?;
     let graph = layout(&graph, caps)?;
     // Without the transposes that nobody needs any more, which would count as users.
