@@ -387,7 +387,7 @@ mod tests {
             let after = quantised(&self.0, &Caps::webgpu_default()).unwrap();
             let x = whole(DType::U8, shape, 9);
             let run = |g: &Graph| {
-                let y = crate::host::run(g, &[x.clone()]).unwrap();
+                let y = crate::host::run(g, std::slice::from_ref(&x)).unwrap();
                 y[0].to_i64().unwrap()
             };
             let (new, old) = (run(&after), run(&self.0));
