@@ -1,7 +1,9 @@
 //! `tilewright adapters`.
 
 use crate::Failure;
-use tilewright::{Gpu, block_on};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use tilewright::{AdapterChoice, AdapterInfo, Caps, Gpu, GpuOptions, block_on};
 
 /// Arguments of `adapters`.
 #[derive(clap::Args)]
@@ -15,29 +17,82 @@ pub(crate) struct Args {
 /// Lists adapters, the one that is chosen by itself first.
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let adapters = block_on(Gpu::adapters());
+    // Each is opened, so that what is shown is what a model would get.
+    let opened: Vec<_> = (adapters.into_iter())
+        .map(|info| {
+            let options = GpuOptions::new().adapter(AdapterChoice::Key(info.key.clone()));
+            let caps = block_on(Gpu::new(options)).map(|gpu| gpu.caps().clone());
+            (info, caps.map_err(|e| e.to_string()))
+        })
+        .collect();
     if args.json {
-        let list: Vec<_> = adapters
-            .iter()
-            .map(|a| {
-                serde_json::json!({
-                    "key": a.key, "name": a.name, "kind": format!("{:?}", a.kind),
-                    "backend": format!("{:?}", a.backend), "driver": a.driver,
-                })
-            })
-            .collect();
-        println!("{}", serde_json::to_string_pretty(&list)?);
-        return Ok(());
+        let list: Vec<_> = opened.iter().map(|(info, caps)| json(info, caps)).collect();
+        return crate::say(&serde_json::to_string_pretty(&list)?);
     }
-    if adapters.is_empty() {
-        println!(
-            "No adapter. Install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers), or use --device host."
+    if opened.is_empty() {
+        return crate::say(
+            "No adapter. Install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers), or use --device host.",
         );
     }
-    for a in adapters {
-        println!(
-            "{}\n  {} ({:?}, {:?}), driver {}",
-            a.key, a.name, a.kind, a.backend, a.driver
-        );
+    let texts: Vec<String> = opened.iter().map(|(info, caps)| text(info, caps)).collect();
+    crate::say(texts.join("\n").trim_end())
+}
+
+fn json(info: &AdapterInfo, caps: &Result<Caps, String>) -> Value {
+    let mut json = json!({
+        "key": info.key, "name": info.name, "kind": format!("{:?}", info.kind),
+        "backend": format!("{:?}", info.backend), "driver": info.driver,
+    });
+    match caps {
+        Ok(c) => {
+            let l = &c.limits;
+            json["caps"] = json!({
+                "f16": c.f16, "subgroups": c.subgroups, "int8_dot": c.int8_dot,
+                "coop_matrix": c.coop_matrix, "timestamps": c.timestamps,
+                "binding_bytes": l.binding_bytes, "buffer_bytes": l.buffer_bytes,
+                "storage_buffers": l.storage_buffers, "workgroup_bytes": l.workgroup_bytes,
+                "invocations": l.invocations,
+            });
+        }
+        Err(e) => json["error"] = json!(e),
     }
-    Ok(())
+    json
+}
+
+fn text(info: &AdapterInfo, caps: &Result<Caps, String>) -> String {
+    let mut text = format!("{}\n  driver      {}\n", info.key, info.driver);
+    let mut line = |name: &str, value: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {name:<10}  {value}");
+    };
+    match caps {
+        Ok(c) => {
+            let yes = |b: bool| if b { "yes" } else { "no" };
+            let subgroups = match c.subgroups {
+                Some((least, most)) if least == most => format!("of {least}"),
+                Some((least, most)) => format!("of {least} to {most}"),
+                None => "no".to_owned(),
+            };
+            let (f16, dot) = (yes(c.f16), yes(c.int8_dot));
+            let (coop, stamps) = (yes(c.coop_matrix), yes(c.timestamps));
+            line(
+                "features",
+                format!(
+                    "f16 {f16}, subgroups {subgroups}, int8 dot {dot}, cooperative matrices {coop}, timestamps {stamps}"
+                ),
+            );
+            let l = &c.limits;
+            let (binding, buffer) = (l.binding_bytes >> 20, l.buffer_bytes >> 20);
+            let (shared, threads) = (l.workgroup_bytes >> 10, l.invocations);
+            line(
+                "limits",
+                format!(
+                    "{binding} MiB a binding, {buffer} MiB a buffer, {} storage buffers, workgroups of {threads} threads and {shared} KiB",
+                    l.storage_buffers
+                ),
+            );
+        }
+        Err(e) => line("error", e.clone()),
+    }
+    text
 }

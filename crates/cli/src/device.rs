@@ -1,6 +1,8 @@
-//! The `--device` option.
+//! The `--device` option, and what goes on the device.
 
 use crate::Failure;
+use std::path::Path;
+use tilewright::onnx::{Error, read_model_file};
 use tilewright::{AdapterChoice, Gpu, GpuOptions, Graph, Model, ModelOptions, RunLimits, block_on};
 
 /// Where to run.
@@ -50,4 +52,12 @@ pub(crate) fn model(graph: Graph, gpu: Option<&Gpu>, options: ModelOptions) -> M
         Some(gpu) => Model::new(graph, gpu, options),
         None => Model::host(graph, options),
     }
+}
+
+/// The graph of a model file; errors name the file.
+pub(crate) fn read_graph(path: &Path) -> Result<Graph, Failure> {
+    read_model_file(path).map_err(|e| match e {
+        Error::File { .. } => e.into(),
+        e => format!("{}: {e}", path.display()).into(),
+    })
 }

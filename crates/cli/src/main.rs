@@ -8,6 +8,7 @@ mod run;
 mod suite;
 
 use clap::{Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// What a command may fail with: a message for people.
@@ -37,6 +38,14 @@ enum Command {
     /// Runs test folders named on standard input; started by `suite`.
     #[command(hide = true)]
     SuiteWorker(suite::WorkerArgs),
+}
+
+/// Prints to standard output. A reader that has seen enough (`| head`) is no error.
+fn say(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 fn main() -> ExitCode {

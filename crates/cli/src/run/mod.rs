@@ -1,0 +1,169 @@
+//! `tilewright run`: one model, named inputs, outputs printed or written.
+
+mod inputs;
+mod report;
+
+use crate::Failure;
+use crate::device::{DeviceArgs, model, read_graph};
+use indicatif::{ProgressBar, ProgressStyle};
+pub(crate) use inputs::InputArgs;
+use report::Report;
+use std::collections::HashSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tilewright::onnx::save_tensor;
+use tilewright::tensor::npy;
+use tilewright::{HostTensor, Session, block_on};
+
+/// Arguments of `run`.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example: tilewright run resnet.onnx --input x=cat.png --labels names.txt --repeat 20\n\
+    Inputs not given are random."
+)]
+pub(crate) struct Args {
+    /// The model.
+    model: PathBuf,
+    #[command(flatten)]
+    inputs: InputArgs,
+    /// Write every output into this folder as .npy (.pb for types that NumPy does not have).
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Run this many times and report the median.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    repeat: u64,
+    /// How many of the largest scores of each row to show.
+    #[arg(long, default_value_t = 5)]
+    top: usize,
+    /// Names of the classes, one a line, for the table of scores.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Print the time of every dispatch.
+    #[arg(long)]
+    profile: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Loads, runs, reports.
+pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    let labels = args.labels.as_deref().map(labels).transpose()?;
+    let started = Instant::now();
+    let bar = spinner("loading the model");
+    let graph = read_graph(&args.model)?;
+    let inputs = args.inputs.load(&graph)?;
+    let load = started.elapsed();
+    bar.set_message("opening the adapter");
+    let gpu = args.device.gpu()?;
+    let opened = started.elapsed();
+    bar.set_message("compiling, first run");
+    let mut session = Session::new(&model(graph, gpu.as_ref(), args.device.options()))?;
+    let named: Vec<(&str, HostTensor)> =
+        (inputs.iter().map(|(n, t)| (n.as_str(), t.clone()))).collect();
+    let outputs = block_on(session.run(&named))?;
+    let first = started.elapsed();
+    let times = repeats(&mut session, &named, args.repeat, &bar)?;
+    let profile = match args.profile {
+        true => block_on(session.profile(&named))?,
+        false => vec![],
+    };
+    bar.finish_and_clear();
+    let files = match &args.output {
+        Some(folder) => write_outputs(folder, &outputs)?,
+        None => vec![],
+    };
+    let adapter = (gpu.as_ref()).map_or("host".to_owned(), |g| g.info().name.clone());
+    let report = Report {
+        adapter,
+        load,
+        open: opened - load,
+        first,
+        times,
+        host_steps: session.host_steps(),
+        outputs,
+        files,
+        profile,
+        labels: labels.unwrap_or_default(),
+        top: args.top,
+    };
+    match args.json {
+        true => crate::say(&serde_json::to_string_pretty(&report.json())?),
+        false => crate::say(report.to_string().trim_end()),
+    }
+}
+
+fn spinner(message: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(message);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+fn labels(path: &Path) -> Result<Vec<String>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(text.lines().map(|l| l.trim().to_owned()).collect())
+}
+
+fn repeats(
+    session: &mut Session,
+    inputs: &[(&str, HostTensor)],
+    repeat: u64,
+    bar: &ProgressBar,
+) -> Result<Vec<Duration>, Failure> {
+    if repeat < 2 {
+        return Ok(vec![]);
+    }
+    let style = "running {bar:40} {pos}/{len} {eta}";
+    bar.set_style(ProgressStyle::with_template(style)?);
+    bar.set_length(repeat);
+    let mut times = vec![];
+    for _ in 0..repeat {
+        let start = Instant::now();
+        block_on(session.run(inputs))?;
+        times.push(start.elapsed());
+        bar.inc(1);
+    }
+    Ok(times)
+}
+
+/// The files, in the order of the outputs.
+fn write_outputs(
+    folder: &Path,
+    outputs: &[(std::sync::Arc<str>, HostTensor)],
+) -> Result<Vec<PathBuf>, Failure> {
+    let failed = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
+    std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
+    let (mut files, mut taken) = (vec![], HashSet::new());
+    for (i, (name, tensor)) in outputs.iter().enumerate() {
+        let plain = |c: char| c.is_alphanumeric() || "._-".contains(c);
+        let mut stem: String = (name.chars())
+            .map(|c| if plain(c) { c } else { '_' })
+            .collect();
+        // Names that differ only in what files cannot carry.
+        if !taken.insert(stem.clone()) {
+            stem = format!("{stem}.{i}");
+            taken.insert(stem.clone());
+        }
+        let (extension, bytes) = match npy::write(tensor) {
+            Ok(bytes) => ("npy", bytes),
+            Err(_) => ("pb", save_tensor(name, tensor)),
+        };
+        let path = folder.join(format!("{stem}.{extension}"));
+        write_whole(&path, &bytes).map_err(|e| failed(&path, e))?;
+        files.push(path);
+    }
+    Ok(files)
+}
+
+/// Writes beside the file and renames, so that nobody ever sees half of it.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let mut file = std::fs::File::create(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&part, path)
+}
