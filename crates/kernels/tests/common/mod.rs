@@ -1,92 +1,11 @@
-//! What the host tests share: adapters as plain data and naga's opinion of a dispatch.
+//! What the tests share: adapters as plain data, naga's opinion of a dispatch, and a device.
 #![allow(
     dead_code,
+    unused_imports,
     reason = "each test binary uses its own part of this module"
 )]
 
-mod dump;
 pub(crate) mod gpu;
+mod shader;
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
-use tilewright_device::{AdapterKind, Caps, Dispatch, assemble};
-
-/// lavapipe (8 lanes) or SwiftShader (4), as data.
-pub(crate) fn software(lanes: u32) -> Caps {
-    let mut caps = Caps::webgpu_default();
-    caps.kind = AdapterKind::Software;
-    caps.subgroups = Some((lanes, lanes));
-    caps.limits.workgroup_bytes = 32 << 10;
-    caps.limits.invocations = 1024;
-    caps
-}
-
-/// A discrete GPU with f16 and 48 KiB of workgroup memory.
-pub(crate) fn discrete() -> Caps {
-    let mut caps = Caps::webgpu_default();
-    caps.kind = AdapterKind::Discrete;
-    caps.f16 = true;
-    caps.int8_dot = true;
-    caps.limits.workgroup_bytes = 48 << 10;
-    caps.limits.invocations = 1024;
-    caps
-}
-
-/// Checks a dispatch as far as no GPU is needed: bindings and parameters fit the assembled text, naga accepts the text,
-/// workgroups keep the adapter's limits.
-pub(crate) fn check(caps: &Caps, dispatch: &Dispatch) {
-    let source = assemble(&dispatch.variant).unwrap_or_else(|e| panic!("{dispatch}\n{e}"));
-    source
-        .check(dispatch)
-        .unwrap_or_else(|e| panic!("{dispatch}\n{e}"));
-    // What lies in an arena is bound read_write; the text must hold either way.
-    for shared in [0, u32::MAX] {
-        let text = source.text(shared);
-        let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| {
-            let line = e.location(&text).map_or(0, |at| at.line_number);
-            panic!(
-                "{dispatch}\n{}: {}",
-                source.place(line),
-                e.emit_to_string(&text)
-            )
-        });
-        // unpack2x16float is core WGSL; naga asks for a capability because some old GL lacks it.
-        let mut allowed = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-        allowed.set(Capabilities::SHADER_FLOAT16, caps.f16);
-        allowed.set(Capabilities::SUBGROUP, caps.subgroups.is_some());
-        let mut validator = Validator::new(ValidationFlags::all(), allowed);
-        validator
-            .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
-            .subgroup_operations(naga::valid::SubgroupOperationSet::all());
-        let checked = validator.validate(&module);
-        checked.unwrap_or_else(|e| panic!("{dispatch}\n{}", e.emit_to_string(&text)));
-        limits(caps, dispatch, &module);
-        dump::dump(dispatch, &text);
-    }
-}
-
-fn limits(caps: &Caps, dispatch: &Dispatch, module: &naga::Module) {
-    let [x, y, z] = module.entry_points[0].workgroup_size;
-    assert!(
-        x * y * z <= caps.limits.invocations,
-        "{dispatch}: {x} x {y} x {z} threads"
-    );
-    let mut layouter = naga::proc::Layouter::default();
-    layouter.update(module.to_ctx()).unwrap();
-    let workgroup = module.global_variables.iter();
-    let bytes: u32 = workgroup
-        .filter(|(_, var)| var.space == naga::AddressSpace::WorkGroup)
-        .map(|(_, var)| layouter[var.ty].size)
-        .sum();
-    assert!(
-        bytes <= caps.limits.workgroup_bytes,
-        "{dispatch}: {bytes} bytes of workgroup memory"
-    );
-    let count = dispatch.spans.len() as u32;
-    assert!(
-        count <= caps.limits.storage_buffers,
-        "{dispatch}: {count} storage buffers"
-    );
-    for groups in dispatch.groups {
-        assert!(groups <= caps.limits.groups, "{dispatch}");
-    }
-}
+pub(crate) use shader::{check, discrete, software};

@@ -1,0 +1,65 @@
+//! Every operator's cases on wgpu's noop backend, which validates everything and computes nothing: programs, bind groups,
+//! uploads, replays and copies are made as on a GPU, without one.
+
+use tilewright_device::{Gpu, GpuOptions};
+use tilewright_graph::{Case, Fact, Graph, Model, ModelOptions, Op, Session};
+use tilewright_tensor::HostTensor;
+
+/// Runs one case twice; the shapes and types must be right, the values cannot be. True if it used the device.
+fn run(case: &Case, gpu: &Gpu) -> Result<bool, tilewright_graph::Error> {
+    let args: Vec<Option<&HostTensor>> = case.inputs.iter().map(Option::as_ref).collect();
+    let expected = case.op.reference(&args)?;
+    let mut graph = Graph::new();
+    let (mut inputs, mut fed) = (vec![], vec![]);
+    for (i, t) in case.inputs.iter().enumerate() {
+        let Some(t) = t else {
+            inputs.push(None);
+            continue;
+        };
+        if case.constant.contains(&i) {
+            inputs.push(Some(graph.constant(t.clone())));
+            continue;
+        }
+        let fact = Fact::sized(t.dtype(), t.shape());
+        inputs.push(Some(graph.input(&format!("x{i}"), Some(fact))?));
+        fed.push((format!("x{i}"), t.clone()));
+    }
+    let values = graph.add_node(case.op.clone(), &inputs, "node", expected.len())?;
+    for (i, v) in values.iter().enumerate() {
+        graph.output(&format!("y{i}"), *v);
+    }
+    let model = Model::new(graph, gpu, ModelOptions::default());
+    let mut session = Session::new(&model)?;
+    let fed: Vec<(&str, HostTensor)> = fed.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
+    for _ in 0..2 {
+        let outputs = pollster::block_on(session.run(&fed))?;
+        for ((name, got), want) in outputs.iter().zip(&expected) {
+            assert_eq!(got.dtype(), want.dtype(), "{name}");
+            assert_eq!(got.shape(), want.shape(), "{name}");
+        }
+    }
+    gpu.check().map_err(tilewright_graph::Error::from)?;
+    Ok(session
+        .plans()
+        .iter()
+        .any(|p| p.dispatches().next().is_some()))
+}
+
+#[test]
+fn cases_are_valid_on_the_noop_backend() {
+    let gpu = pollster::block_on(Gpu::new(GpuOptions::new().noop())).unwrap();
+    let (mut device, mut failures) = (0, vec![]);
+    for case in Op::cases() {
+        match run(&case, &gpu) {
+            Ok(used) => device += usize::from(used),
+            Err(e) => failures.push(format!("{} `{}`: {e}", case.op.name(), case.name)),
+        }
+    }
+    let count = failures.len();
+    assert!(
+        failures.is_empty(),
+        "{count} cases failed:\n{}",
+        failures.join("\n")
+    );
+    assert!(device > 500, "only {device} cases used the device");
+}

@@ -1,0 +1,130 @@
+//! Every operator's cases, planned for several kinds of adapter: no dispatch binds overlapping ranges of the arena, and
+//! every shader, with the access modes that the plan gives it, passes naga and keeps the adapter's limits.
+
+#[allow(dead_code, reason = "it serves the tests of the kernels too")]
+#[path = "../../kernels/tests/common/shader.rs"]
+mod shader;
+
+use shader::{check_shared, discrete, dump, software};
+use std::collections::HashSet;
+use tilewright_device::{Caps, Dispatch, assemble};
+use tilewright_graph::lower::{Derived, SlotUse};
+use tilewright_graph::plan::Plan;
+use tilewright_graph::stage::Schedule;
+use tilewright_graph::{Bindings, Case, Error, Fact, Graph, Op, bind, passes};
+
+fn graph_of(case: &Case) -> Result<Graph, Error> {
+    let mut graph = Graph::new();
+    let mut inputs = vec![];
+    for (i, t) in case.inputs.iter().enumerate() {
+        inputs.push(match t {
+            None => None,
+            Some(t) if case.constant.contains(&i) => Some(graph.constant(t.clone())),
+            Some(t) => {
+                let fact = Fact::sized(t.dtype(), t.shape());
+                Some(graph.input(&format!("x{i}"), Some(fact))?)
+            }
+        });
+    }
+    let facts: Vec<_> = case
+        .inputs
+        .iter()
+        .map(|t| t.clone().map(Fact::of))
+        .collect();
+    let facts: Vec<_> = facts.iter().map(Option::as_ref).collect();
+    // Where sizes depend on data only a run can tell; those nodes are late and have no plan yet.
+    let outputs = match case.op.infer(&facts) {
+        Ok(outputs) => outputs.len(),
+        Err(e) if e.is_late() => 1,
+        Err(e) => return Err(e),
+    };
+    for (i, v) in graph
+        .add_node(case.op.clone(), &inputs, "node", outputs)?
+        .iter()
+        .enumerate()
+    {
+        graph.output(&format!("y{i}"), *v);
+    }
+    Ok(graph)
+}
+
+fn plan_of(graph: &Graph, caps: &Caps) -> Result<Plan, Error> {
+    let graph = passes::device(graph, caps)?;
+    let schedule = Schedule::new(&graph, Some(caps))?;
+    let bindings = Bindings::default();
+    bind::bind(&graph, &schedule, &bindings, caps, &mut Derived::default())
+}
+
+/// The bindings that lie in the arena, as a mask; none of their ranges overlap, for all of them are bound read_write.
+fn in_arena(plan: &Plan, caps: &Caps, dispatch: &Dispatch) -> u32 {
+    let source = assemble(&dispatch.variant).unwrap_or_else(|e| panic!("{dispatch}\n{e}"));
+    let (mut mask, mut ranges) = (0, vec![]);
+    for (name, span) in &dispatch.spans {
+        let root = plan.root(span.slot);
+        let SlotUse::Arena { .. } = plan.slots[root.0 as usize] else {
+            continue;
+        };
+        let bit = source.bindings().iter().position(|b| b.name == *name);
+        mask |= 1 << bit.unwrap_or_else(|| panic!("{dispatch}: no binding {name}"));
+        let start = plan.offsets[root.0 as usize] + span.offset;
+        let end = start + span.bytes.max(1).next_multiple_of(16);
+        assert!(
+            end <= plan.arena,
+            "{dispatch}: {name} ends behind the arena"
+        );
+        assert_eq!(
+            start % u64::from(caps.limits.storage_align),
+            0,
+            "{dispatch}: {name}"
+        );
+        ranges.push((start, end, name));
+    }
+    ranges.sort();
+    for pair in ranges.windows(2) {
+        let (a, b) = (pair[0], pair[1]);
+        assert!(a.1 <= b.0, "{dispatch}: {} and {} overlap", a.2, b.2);
+    }
+    mask
+}
+
+fn check_all(caps: &Caps) {
+    let (mut seen, mut dispatches, mut planned) = (HashSet::new(), 0, 0);
+    for case in Op::cases() {
+        let title = format!("{} `{}`", case.op.name(), case.name);
+        let graph = graph_of(&case).unwrap_or_else(|e| panic!("{title}: {e}"));
+        let plan = plan_of(&graph, caps).unwrap_or_else(|e| panic!("{title}: {e}"));
+        planned += usize::from(plan.dispatches().next().is_some());
+        for dispatch in plan.dispatches() {
+            let mask = in_arena(&plan, caps, dispatch);
+            dispatches += 1;
+            if seen.insert((dispatch.variant.to_string(), mask)) {
+                let text = check_shared(caps, dispatch, mask);
+                // Only these limits are a browser's.
+                if *caps == Caps::webgpu_default() {
+                    dump(dispatch, &text);
+                }
+            }
+        }
+    }
+    println!(
+        "{:?}: {planned} cases planned, {dispatches} dispatches, {} shaders",
+        caps.kind,
+        seen.len()
+    );
+    assert!(planned > 500, "only {planned} cases have dispatches");
+}
+
+#[test]
+fn plans_of_default_limits() {
+    check_all(&Caps::webgpu_default());
+}
+
+#[test]
+fn plans_of_software_adapters() {
+    check_all(&software(8));
+}
+
+#[test]
+fn plans_of_discrete_adapters() {
+    check_all(&discrete());
+}
