@@ -1,0 +1,82 @@
+//! One operator as a model of its own, on a device against its reference.
+
+use tilewright_device::{Gpu, GpuOptions};
+use tilewright_graph::{Case, Fact, Graph, Model, ModelOptions, Session};
+use tilewright_tensor::{HostTensor, nmse};
+
+/// The adapter; none only where the environment says that its absence is fine.
+pub(crate) fn gpu(options: GpuOptions) -> Option<Gpu> {
+    match pollster::block_on(Gpu::new(options)) {
+        Ok(gpu) => Some(gpu),
+        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {
+            eprintln!("skipped: {e}");
+            None
+        }
+        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
+    }
+}
+
+pub(crate) fn graph_of(case: &Case, outputs: usize) -> Result<Graph, tilewright_graph::Error> {
+    let mut graph = Graph::new();
+    let mut inputs = vec![];
+    for (i, t) in case.inputs.iter().enumerate() {
+        inputs.push(match t {
+            None => None,
+            Some(t) if case.constant.contains(&i) => Some(graph.constant(t.clone())),
+            Some(t) => {
+                Some(graph.input(&format!("x{i}"), Some(Fact::sized(t.dtype(), t.shape())))?)
+            }
+        });
+    }
+    let values = graph.add_node(case.op.clone(), &inputs, "node", outputs)?;
+    for (i, v) in values.iter().enumerate() {
+        graph.output(&format!("y{i}"), *v);
+    }
+    Ok(graph)
+}
+
+/// Runs one case; true if a device was used for all of it.
+pub(crate) fn check(case: &Case, gpu: &Gpu) -> Result<bool, String> {
+    let text = |e: tilewright_graph::Error| e.to_string();
+    let args: Vec<Option<&HostTensor>> = case.inputs.iter().map(Option::as_ref).collect();
+    let expected = case.op.reference(&args).map_err(text)?;
+    let graph = graph_of(case, expected.len()).map_err(text)?;
+    let model = Model::new(graph, gpu, ModelOptions::default());
+    let mut session = Session::new(&model).map_err(text)?;
+    let names: Vec<String> = (0..case.inputs.len()).map(|i| format!("x{i}")).collect();
+    let fed: Vec<(&str, HostTensor)> = (names.iter().zip(&case.inputs).enumerate())
+        .filter(|(i, _)| !case.constant.contains(i))
+        .filter_map(|(_, (n, t))| Some((n.as_str(), t.clone()?)))
+        .collect();
+    // Twice: the second run replays.
+    pollster::block_on(session.run(&fed)).map_err(text)?;
+    let outputs = pollster::block_on(session.run(&fed)).map_err(text)?;
+    for ((name, got), want) in outputs.iter().zip(&expected) {
+        if got.shape() != want.shape() || got.dtype() != want.dtype() {
+            return Err(format!(
+                "{name}: {}{:?}, expected {}{:?}",
+                got.dtype(),
+                got.shape(),
+                want.dtype(),
+                want.shape()
+            ));
+        }
+        if want.dtype().is_float() {
+            let error = nmse(got, want).map_err(|e| format!("{name}: {e}"))?;
+            // f16 results are rounded once more.
+            let bound = if want.dtype().bits() == 16 {
+                case.nmse.max(1e-6)
+            } else {
+                case.nmse
+            };
+            if error.is_nan() || error > bound {
+                return Err(format!(
+                    "{name}: nmse {error:e} over {bound:e}\n got {got}\nwant {want}"
+                ));
+            }
+        } else if got != want {
+            return Err(format!("{name}: integers differ\n got {got}\nwant {want}"));
+        }
+    }
+    Ok(session.host_steps().is_empty())
+}
