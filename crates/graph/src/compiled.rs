@@ -156,6 +156,17 @@ impl Compiled {
         Ok(&mut self.late[0].2)
     }
 
+    /// Lets go of arenas other than `keep`, which no plan will run in again.
+    pub(crate) fn release(&mut self, keep: Option<&Buffer>) {
+        for bound in self.bound.iter_mut().filter(|b| b.arena.as_ref() != keep) {
+            bound.arena = None;
+            bound.replays.clear();
+        }
+        for (_, _, part) in &mut self.late {
+            part.release(keep);
+        }
+    }
+
     pub(crate) fn host_steps(&self) -> Vec<HostStep> {
         let mut steps = vec![];
         let nodes = self.graph.nodes();

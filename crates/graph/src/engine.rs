@@ -173,11 +173,10 @@ impl Engine {
         let Some(gpu) = self.model.gpu().cloned() else {
             return Ok(());
         };
-        let Some(bound) = compiled.bound.first_mut() else {
+        let Some(need) = compiled.bound.first().map(|b| b.plan.arena.max(256)) else {
             return Ok(());
         };
         let limit = self.model.options().limits.memory;
-        let need = bound.plan.arena.max(256);
         self.arenas
             .resize(self.arenas.len().max(self.depth + 1), None);
         let others = self.arenas.iter().enumerate();
@@ -193,13 +192,19 @@ impl Engine {
         }
         let own = &mut self.arenas[self.depth];
         if own.as_ref().is_none_or(|a| a.bytes() < need) {
-            *own = None; // given back before the larger one is asked for
+            // Given back before the larger one is asked for, also by plans that are bound to it.
+            *own = None;
+            compiled.release(None);
             *own = Some(gpu.buffer(need, BufferUse::Storage)?);
         }
         let Some(arena) = own.clone() else {
             return Ok(());
         };
-        if bound.arena.as_ref() == Some(&arena) {
+        compiled.release(Some(&arena));
+        let Some(bound) = compiled.bound.first_mut() else {
+            return Ok(());
+        };
+        if bound.arena.is_some() {
             return Ok(());
         }
         let mut weights = HashMap::new();

@@ -74,6 +74,24 @@ fn one_session_at_many_sizes() {
     }
 }
 
+/// A plan that is kept holds no arena but the largest.
+#[test]
+fn arenas_that_were_outgrown_are_given_back() {
+    let Some(gpu) = gpu() else { return };
+    let bytes_after = |sizes: &[usize]| {
+        let model = Model::new(graph(), &gpu, ModelOptions::default());
+        let mut session = Session::new(&model).unwrap();
+        for &rows in sizes {
+            let x = samples::uniform(&[rows, 7], 0);
+            pollster::block_on(session.run(&[("x", x)])).unwrap();
+        }
+        gpu.memory_stats().bytes
+    };
+    let once = bytes_after(&[80_000]);
+    let grown = bytes_after(&[1, 20_000, 40_000, 80_000]);
+    assert!(grown <= once + 64 * 1024, "{grown} bytes, {once} at once");
+}
+
 #[test]
 fn a_wrong_size_is_named() {
     let Some(gpu) = gpu() else { return };
