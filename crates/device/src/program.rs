@@ -111,6 +111,12 @@ impl Gpu {
         Ok(source)
     }
 
+    /// How many programs were made so far; all are kept. It grows where a size needs a variant that none before it did.
+    #[must_use]
+    pub fn program_count(&self) -> usize {
+        lock(&self.programs().programs).len()
+    }
+
     /// A variant's bindings in binding order, to compute [`ProgramKey::shared`].
     ///
     /// # Errors
