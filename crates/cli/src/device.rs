@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use std::path::Path;
-use tilewright::onnx::{Error, read_model_file};
+use tilewright::onnx::{Error, ReadOptions, read_model_file_with};
 use tilewright::{AdapterChoice, Gpu, GpuOptions, Graph, Model, ModelOptions, RunLimits, block_on};
 
 /// Where to run.
@@ -55,8 +55,8 @@ pub(crate) fn model(graph: Graph, gpu: Option<&Gpu>, options: ModelOptions) -> M
 }
 
 /// The graph of a model file; errors name the file.
-pub(crate) fn read_graph(path: &Path) -> Result<Graph, Failure> {
-    read_model_file(path).map_err(|e| match e {
+pub(crate) fn read_graph(path: &Path, options: &ReadOptions) -> Result<Graph, Failure> {
+    read_model_file_with(path, options).map_err(|e| match e {
         Error::File { .. } => e.into(),
         e => format!("{}: {e}", path.display()).into(),
     })

@@ -41,7 +41,7 @@ enum Stage {
 /// Prints the stage.
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let gpu = args.device.gpu()?;
-    let graph = read_graph(&args.model)?;
+    let graph = read_graph(&args.model, &args.inputs.options())?;
     let mut session = Session::new(&model(graph, gpu.as_ref(), args.device.options()))?;
     if args.stage == Stage::Graph {
         let text = session.graph().to_string();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
-use tilewright::onnx::{load_tensor, save_tensor};
+use tilewright::onnx::{ReadOptions, load_tensor, save_tensor};
 use tilewright::{Gpu, ModelOptions, Session, block_on};
 
 /// Arguments of `suite`.
@@ -199,7 +199,7 @@ fn run_folder(
     gpu: Option<&Gpu>,
     options: ModelOptions,
 ) -> Result<(), Failure> {
-    let graph = read_graph(&folder.join("model.onnx"))?;
+    let graph = read_graph(&folder.join("model.onnx"), &ReadOptions::new())?;
     let mut session = Session::new(&model(graph, gpu, options))?;
     let mut sets = vec![];
     for entry in std::fs::read_dir(folder)? {

@@ -1,33 +1,84 @@
 //! Symbolic sizes: integer polynomials over named symbols and over floor-div, mod, min and max of such polynomials.
 //!
 //! A `Dim` is kept in a canonical form (sorted terms, no zero coefficients), so equal sizes compare equal without knowing
-//! the symbols. Symbols stand for sizes, therefore they are taken to be at least 1 when a division is simplified.
+//! the symbols. Symbols stand for sizes, therefore they are taken to be at least 1, or at least 0 where they are made by
+//! [`Symbol::maybe_empty`]: `n[1:]` has then max(n-1, 0) elements instead of n-1.
 //! Arithmetic saturates at the bounds of `i64`; a size that big is refused where memory is asked for. An expression of
 //! more than `MAX_ATOMS` atoms is not followed: it stays unknown, and so does everything that is made of it.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// The name of an unknown size.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Symbol(Arc<str>);
+/// The name of an unknown size, and the least that it can be. Equal names are equal symbols; a graph must not have both
+/// kinds of one name.
+#[derive(Clone)]
+pub struct Symbol {
+    name: Arc<str>,
+    least: i64,
+}
 
 impl Symbol {
-    /// A symbol called `name`; equal names are the same symbol within one graph.
+    /// A size of at least 1. A run with 0 is refused, since what was simplified need not hold for it.
     pub fn new(name: &str) -> Symbol {
-        Symbol(name.into())
+        let name = name.into();
+        Symbol { name, least: 1 }
+    }
+
+    /// A size that may be 0, as the length of a cache in the first step.
+    pub fn maybe_empty(name: &str) -> Symbol {
+        let name = name.into();
+        Symbol { name, least: 0 }
     }
 
     /// The name.
     pub fn name(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// The least that the size can be: 0 or 1.
+    pub fn least(&self) -> i64 {
+        self.least
+    }
+}
+
+impl PartialEq for Symbol {
+    fn eq(&self, other: &Symbol) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Symbol {}
+
+impl Hash for Symbol {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl PartialOrd for Symbol {
+    fn partial_cmp(&self, other: &Symbol) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Symbol {
+    fn cmp(&self, other: &Symbol) -> Ordering {
+        self.name.cmp(&other.name)
+    }
+}
+
+impl From<Symbol> for Dim {
+    fn from(symbol: Symbol) -> Dim {
+        Dim::atom(Atom::Symbol(symbol))
     }
 }
 
 impl fmt::Debug for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 
@@ -95,7 +146,7 @@ impl From<usize> for Dim {
 impl Dim {
     /// An unknown size.
     pub fn symbol(name: &str) -> Dim {
-        Dim::atom(Atom::Symbol(Symbol::new(name)))
+        Symbol::new(name).into()
     }
 
     /// The number, if no symbol is left in it.
@@ -265,17 +316,17 @@ impl Dim {
         Dim::atom(atom(a.clone(), b.clone()))
     }
 
-    /// True if the expression is at least 1 for every symbol >= 1 (a sufficient test, not a necessary one).
+    /// True if the expression is at least 1 for all sizes that symbols can be (a sufficient test, not a necessary one).
     pub fn at_least_one(&self) -> bool {
         self.least().is_some_and(|n| n >= 1)
     }
 
-    /// True if the expression is at least 0 for every symbol >= 1 (a sufficient test, not a necessary one).
+    /// True if the expression is at least 0 for all sizes that symbols can be (a sufficient test, not a necessary one).
     pub fn at_least_zero(&self) -> bool {
         self.least().is_some_and(|n| n >= 0)
     }
 
-    /// A number that the expression does not fall below while symbols are >= 1.
+    /// A number that the expression does not fall below, whatever the symbols are.
     fn least(&self) -> Option<i64> {
         let p = match &self.0 {
             Repr::Known(n) => return Some(*n),
@@ -341,7 +392,7 @@ impl Atom {
     /// See [`Dim::least`].
     fn least(&self) -> Option<i64> {
         match self {
-            Atom::Symbol(_) => Some(1),
+            Atom::Symbol(s) => Some(s.least),
             Atom::Div(a, b) => (a.at_least_zero() && b.at_least_one()).then_some(0),
             // The sign of the divisor.
             Atom::Mod(_, b) => b.at_least_one().then_some(0),

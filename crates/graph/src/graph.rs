@@ -234,6 +234,11 @@ impl Graph {
         if key.0.folds()
             && let Some(&node) = self.seen.get(&key)
         {
+            // A node whose outputs are not known yet has as many as were ever asked for.
+            let found = &mut self.nodes[node as usize].outputs;
+            if found.len() < outputs && found.iter().all(Option::is_none) {
+                found.resize(outputs, None);
+            }
             return Ok(self.outputs_of(node));
         }
         let at = |e: Error| e.at(&self.title(name), key.0.name());

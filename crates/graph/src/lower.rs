@@ -41,24 +41,13 @@ impl Placing<'_> {
     /// `Device` if every input and output has a device storage, else the host with the type as reason.
     pub fn by_storage(&self) -> Place {
         let inputs = (0..self.inputs.len()).filter_map(|i| self.inputs.opt(i));
-        for fact in inputs.chain(self.outputs) {
-            if storage(fact.dtype).is_none() {
-                return Place::host(format!("{} has no device storage", fact.dtype));
-            }
-        }
-        Place::Device
+        place_by(inputs, self.outputs)
     }
 
     /// Like [`Placing::by_storage`], but only these inputs and output 0 are read or written on the device.
     pub fn by_storage_of(&self, inputs: &[usize]) -> Place {
-        let read = inputs.iter().filter_map(|&i| self.inputs.opt(i));
-        match read
-            .chain(self.outputs.first())
-            .find(|f| storage(f.dtype).is_none())
-        {
-            Some(fact) => Place::host(format!("{} has no device storage", fact.dtype)),
-            None => Place::Device,
-        }
+        let inputs = inputs.iter().filter_map(|&i| self.inputs.opt(i));
+        place_by(inputs, &self.outputs[..self.outputs.len().min(1)])
     }
 
     /// [`Placing::by_storage`] for floats (f32, f16), else the host.
@@ -70,6 +59,24 @@ impl Placing<'_> {
             _ => self.by_storage(),
         }
     }
+}
+
+fn place_by<'a>(inputs: impl Iterator<Item = &'a Fact>, outputs: &[Fact]) -> Place {
+    let narrow = i64::from(i32::MIN)..=i64::from(i32::MAX);
+    for (fact, read) in inputs
+        .map(|f| (f, true))
+        .chain(outputs.iter().map(|f| (f, false)))
+    {
+        if storage(fact.dtype).is_none() {
+            return Place::host(format!("{} has no device storage", fact.dtype));
+        }
+        // What a run brings is checked when it is uploaded; what is known to be too large never gets there.
+        let fits = |(low, high)| narrow.contains(&low) && narrow.contains(&high);
+        if read && fact.dtype == DType::I64 && !fact.range().is_none_or(fits) {
+            return Place::host("int64 values pass 32 bits");
+        }
+    }
+    Place::Device
 }
 
 /// Device storage of a data type: narrow integers and booleans are widened; f16 is computed and kept in f32; 64-bit

@@ -6,7 +6,7 @@ use crate::engine::{Engine, run};
 use crate::limits::Meter;
 use crate::lower::Place;
 use crate::model::Fallback;
-use crate::{Bindings, Error, Graph, Model, Result, host};
+use crate::{Bindings, Error, Graph, Model, Result, Symbol, host};
 use std::sync::Arc;
 use tilewright_device::SubmitOptions;
 use tilewright_tensor::HostTensor;
@@ -204,6 +204,11 @@ pub(crate) fn checked(
         }
         for (d, &n) in fact.shape.iter().zip(t.shape().iter()) {
             let n = n as i64;
+            if let Some(least) = d.as_symbol().map(Symbol::least).filter(|&least| n < least) {
+                return Err(error(format!(
+                    "size {d} is {n}, but the graph was made for sizes of at least {least} (see Symbol::maybe_empty)"
+                )));
+            }
             if let Some(symbol) = d.as_symbol()
                 && let Some(before) = bindings.set(symbol.clone(), n)
                 && before != n

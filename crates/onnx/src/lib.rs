@@ -16,6 +16,7 @@ mod attribute;
 mod error;
 mod external;
 mod model;
+mod options;
 #[expect(
     missing_docs,
     reason = "generated; the meaning of every field is told in onnx.proto"
@@ -31,7 +32,8 @@ pub use attribute::{read_attribute, write_attribute};
 pub use error::{Error, Result};
 pub use external::{ExternalData, ModelDir, NoExternalData};
 pub use model::{Functions, Imports, decode_model, node_label, normal_domain};
-pub use read::{MakeCustom, NEWEST_OPSET, Registry, read_model, read_model_file, read_model_with};
+pub use options::{MakeCustom, ReadOptions, Registry};
+pub use read::{NEWEST_OPSET, read_model, read_model_file, read_model_file_with, read_model_with};
 pub use sparse::read_sparse_tensor;
 pub use tensor::{load_tensor, read_tensor, save_tensor, write_tensor};
 pub use value::{Size, ValueInfo, read_value_info};

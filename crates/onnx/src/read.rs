@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tilewright_graph::{Attr, Attrs, CustomOp, Dim, Fact, Graph, Op, Value};
+use tilewright_graph::{Attr, Attrs, Dim, Fact, Graph, Op, Symbol, Value};
 use tilewright_tensor::HostTensor;
 
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
 use crate::upgrade::{Old, upgrade};
 use crate::{
-    Error, ExternalData, Functions, Imports, ModelDir, Result, Size, decode_model, node_label,
-    normal_domain, read_attribute, read_sparse_tensor, read_tensor, read_value_info,
+    Error, ExternalData, Functions, Imports, ModelDir, ReadOptions, Result, Size, decode_model,
+    node_label, normal_domain, read_attribute, read_sparse_tensor, read_tensor, read_value_info,
 };
 
 /// The newest operator set of the default domain that is understood.
@@ -27,53 +27,22 @@ const MAX_NODES: usize = 1 << 15;
 /// See [`MAX_NODES`].
 const MAX_EXPANSION: usize = 32;
 
-/// Makes a custom operator from a node's attributes.
-pub type MakeCustom = dyn Fn(&Attrs) -> tilewright_graph::Result<Arc<dyn CustomOp>>;
-
-/// Operators from outside, by (domain, name).
-#[derive(Default)]
-pub struct Registry {
-    custom: HashMap<(String, String), Box<MakeCustom>>,
-}
-
-impl Registry {
-    /// Registers an operator; it takes precedence over one of the engine's own.
-    pub fn insert(&mut self, domain: &str, name: &str, make: Box<MakeCustom>) {
-        let key = (normal_domain(domain).to_owned(), name.to_owned());
-        self.custom.insert(key, make);
-    }
-
-    fn get(&self, node: &NodeProto) -> Option<&MakeCustom> {
-        let key = (
-            normal_domain(node.domain()).to_owned(),
-            node.op_type().to_owned(),
-        );
-        self.custom.get(&key).map(|make| &**make)
-    }
-}
-
-impl std::fmt::Debug for Registry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.custom.keys()).finish()
-    }
-}
-
 /// Reads a model into a graph. `external` answers for tensors whose data lies outside the file.
 ///
 /// # Errors
 /// Whatever is wrong with the file, named by node, tensor or attribute.
 pub fn read_model(file: &[u8], external: &dyn ExternalData) -> Result<Graph> {
-    read_model_with(file, external, &Registry::default())
+    read_model_with(file, external, &ReadOptions::new())
 }
 
-/// [`read_model`] with operators from outside.
+/// [`read_model`] with options.
 ///
 /// # Errors
 /// As [`read_model`].
 pub fn read_model_with(
     file: &[u8],
     external: &dyn ExternalData,
-    registry: &Registry,
+    options: &ReadOptions,
 ) -> Result<Graph> {
     let model = decode_model(file.to_vec())?;
     let imports = Imports::new(&model.opset_import)?;
@@ -82,7 +51,7 @@ pub fn read_model_with(
     let mut reader = Reader {
         functions,
         external,
-        registry,
+        options,
         frames,
         graphs,
         nodes: 0,
@@ -102,12 +71,23 @@ pub fn read_model_with(
 /// # Errors
 /// As [`read_model`]; [`Error::File`] where the file cannot be read.
 pub fn read_model_file(path: impl AsRef<std::path::Path>) -> Result<Graph> {
+    read_model_file_with(path, &ReadOptions::new())
+}
+
+/// [`read_model_file`] with options.
+///
+/// # Errors
+/// As [`read_model_file`].
+pub fn read_model_file_with(
+    path: impl AsRef<std::path::Path>,
+    options: &ReadOptions,
+) -> Result<Graph> {
     let path = path.as_ref();
     let file = std::fs::read(path).map_err(|source| Error::File {
         path: path.display().to_string(),
         source,
     })?;
-    read_model(&file, &ModelDir::of_model(path))
+    read_model_with(&file, &ModelDir::of_model(path), options)
 }
 
 fn invalid(what: impl Into<String>) -> Error {
@@ -129,7 +109,7 @@ struct Frame {
 struct Reader<'a> {
     functions: Functions<'a>,
     external: &'a dyn ExternalData,
-    registry: &'a Registry,
+    options: &'a ReadOptions,
     frames: Vec<Frame>,
     graphs: Vec<Graph>,
     /// Nodes so far, with those of inlined functions.
@@ -200,15 +180,20 @@ impl<'a> Reader<'a> {
     fn inputs(&mut self, proto: &GraphProto) -> Result<()> {
         for info in &proto.input {
             let name = info.name();
-            if self.frame().initialisers.contains_key(name) {
-                continue; // a default value, as in IR version 3
+            let options = self.options;
+            if self.frame().initialisers.contains_key(name) && !options.overridden.contains(name) {
+                continue;
             }
+            let symbol = |name: &str| match options.maybe_empty.contains(name) {
+                true => Symbol::maybe_empty(name),
+                false => Symbol::new(name),
+            };
             let fact = read_value_info(info)?.and_then(|info| {
                 let sizes = info.sizes?;
                 let dim = |(axis, size): (usize, Size)| match size {
                     Size::Known(n) => Dim::from(n),
-                    Size::Named(symbol) => Dim::symbol(&symbol),
-                    Size::Unknown => Dim::symbol(&format!("{name}.{axis}")),
+                    Size::Named(name) => symbol(&name).into(),
+                    Size::Unknown => symbol(&format!("{name}.{axis}")).into(),
                 };
                 Some(Fact::new(
                     info.dtype,
@@ -382,7 +367,7 @@ impl<'a> Reader<'a> {
             inputs.pop();
         }
         let outputs = node.output.len().max(1);
-        if let Some(make) = self.registry.get(node) {
+        if let Some(make) = self.options.registry.get(node) {
             let op = Op::from(make(&attrs)?);
             return Ok(self.top().add_node(op, &inputs, node.name(), outputs)?);
         }

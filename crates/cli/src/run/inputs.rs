@@ -4,7 +4,7 @@ use crate::Failure;
 use std::collections::HashMap;
 use std::path::Path;
 use tilewright::graph::{Bindings, Symbol, samples};
-use tilewright::onnx::load_tensor;
+use tilewright::onnx::{ReadOptions, load_tensor};
 use tilewright::tensor::npy;
 use tilewright::{DType, Graph, HostTensor};
 
@@ -23,6 +23,23 @@ pub(crate) struct InputArgs {
 }
 
 impl InputArgs {
+    /// How to read the model: sizes given as 0 may be 0, and inputs that are given are inputs.
+    pub(crate) fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::new();
+        for (name, _) in self
+            .sizes
+            .iter()
+            .filter_map(|s| s.split_once('='))
+            .filter(|s| s.1 == "0")
+        {
+            options = options.maybe_empty(name);
+        }
+        for (name, _) in self.inputs.iter().filter_map(|s| s.split_once('=')) {
+            options = options.overridden(name);
+        }
+        options
+    }
+
     /// Every input of the graph, in its order; random where the command line gives none.
     pub(crate) fn load(&self, graph: &Graph) -> Result<Vec<(String, HostTensor)>, Failure> {
         let bindings = self.bindings(graph)?;

@@ -54,7 +54,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let labels = args.labels.as_deref().map(labels).transpose()?;
     let started = Instant::now();
     let bar = spinner("loading the model");
-    let graph = read_graph(&args.model)?;
+    let graph = read_graph(&args.model, &args.inputs.options())?;
     let inputs = args.inputs.load(&graph)?;
     let load = started.elapsed();
     bar.set_message("opening the adapter");

@@ -76,7 +76,7 @@ impl Operator for Conv {
         let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, shape.groups));
         let epilogue = cx.epilogue(epilogue.transpose()?, quads(&shape))?;
         let (caps, depthwise) = (cx.caps().clone(), shape.is_depthwise());
-        let weights = Weights::new(cx, &shape, |w| {
+        let weights = Weights::new(cx, &shape, "conv", |w| {
             Ok(if depthwise {
                 kernels::pack_depthwise(&shape, w)?
             } else {
@@ -210,15 +210,20 @@ pub(super) enum Weights {
 }
 
 impl Weights {
-    /// The filter in input 1, `[channels, channels, taps..]`; `pack` packs it, in f32.
+    /// The filter in input 1, `[channels, channels, taps..]`; `pack` packs it, in f32, in the form called `form`.
     pub(super) fn new(
         cx: &mut Lower<'_>,
         shape: &ConvShape,
+        form: &str,
         pack: impl FnOnce(&HostTensor) -> Result<HostTensor>,
     ) -> Result<Weights> {
         if cx.constant(1).is_some() {
             let make = |w: &HostTensor| pack(&w.cast(DType::F32)?);
-            return Ok(Weights::Packed(cx.derived(1, filter_key(shape), make)?));
+            return Ok(Weights::Packed(cx.derived(
+                1,
+                format!("{form} {}", filter_key(shape)),
+                make,
+            )?));
         }
         let w = cx.input(1)?;
         let (outer, inner) = (w.shape[0], w.shape[1]);

@@ -125,7 +125,7 @@ impl Operator for ConvTranspose {
         let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, shape.groups));
         let epilogue = cx.epilogue(epilogue.transpose()?, quads(&shape))?;
         let caps = cx.caps().clone();
-        let weights = Weights::new(cx, &shape, |w| {
+        let weights = Weights::new(cx, &shape, "transposed", |w| {
             Ok(kernels::pack_filter_transposed(&caps, &shape, w)?)
         })?;
         let (filter, epilogue) = (weights.filter(), epilogue.as_ref());

@@ -201,6 +201,9 @@ impl<'a> Pass<'a> {
         let fact = self.graph.fact(b.value)?;
         let zero = b.zero.and_then(|z| self.graph.constant_of(z));
         let none = zero.is_none_or(|z| z.to_f64().iter().all(|&z| z == 0.0));
+        if x.scales.is_empty() || w.scales.is_empty() || b.scales.is_empty() {
+            return None;
+        }
         let count = w.scales.len().max(b.scales.len());
         let close = (0..count).all(|i| {
             let unit = x.scales[0] * w.scales[i % w.scales.len()];

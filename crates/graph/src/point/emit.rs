@@ -47,12 +47,13 @@ impl Program {
         if self.constants() > CONSTANTS.len() {
             return Some("too many constants".into());
         }
+        let fits = |s: &Span| s.0 >= DEVICE_I64.0 && s.1 <= DEVICE_I64.1;
         let mut spans: Vec<Option<Span>> = vec![];
         for (i, dtype) in self.inputs.iter().enumerate() {
             let known = inputs.get(i).copied().flatten();
             spans.push(match (dtype, known) {
-                (DType::I64, Some((low, high))) => {
-                    Some((low.max(DEVICE_I64.0), high.min(DEVICE_I64.1)))
+                (DType::I64, Some(span)) if !fits(&span) => {
+                    return Some("64-bit integers pass 32 bits".into());
                 }
                 (DType::I64, None) => Some(DEVICE_I64),
                 (_, known) => known.or(dtype.int_range()),
@@ -71,7 +72,6 @@ impl Program {
                 return Some("f16 is kept as f32".into());
             }
             let span = exact(instr, &spans);
-            let fits = |s: &Span| s.0 >= DEVICE_I64.0 && s.1 <= DEVICE_I64.1;
             if instr.dtype == DType::I64 && !span.as_ref().is_some_and(fits) {
                 return Some("64-bit integers may pass 32 bits".into());
             }
@@ -312,9 +312,7 @@ impl Text<'_> {
             1.0 => Some(x),
             2.0 => Some(format!("{x} * {x}")),
             3.0 => Some(format!("{x} * {x} * {x}")),
-            0.5 => Some(format!("sqrt({x})")),
             -1.0 => Some(format!("1.0 / {x}")),
-            -0.5 => Some(format!("1.0 / sqrt({x})")),
             _ => None,
         }
     }

@@ -1,4 +1,8 @@
 //! One operator as a model of its own, on a device against its reference.
+#![allow(
+    dead_code,
+    reason = "each test binary uses its own part of this module"
+)]
 
 use tilewright_device::{Gpu, GpuOptions};
 use tilewright_graph::{Case, Fact, Graph, Model, ModelOptions, Session};
