@@ -1,1 +1,11 @@
-//! tilewright-benches
+//! How this project measures: candidates in alternation, medians with their spread, tensors for kernels without a graph,
+//! and reports that name the machine. The programs in `src/bin` and `tilewright bench` are made of it.
+#![forbid(unsafe_code)]
+
+mod measure;
+mod report;
+mod tensors;
+
+pub use measure::{Candidate, Pace, Samples, alternate};
+pub use report::{load_average, machine};
+pub use tensors::Tensors;

@@ -31,19 +31,23 @@ impl DeviceArgs {
 
     /// The adapter, or none for the host.
     pub(crate) fn gpu(&self) -> Result<Option<Gpu>, Failure> {
-        let choice = match &*self.device {
-            "host" => return Ok(None),
-            "gpu" => AdapterChoice::Auto,
-            key => AdapterChoice::Key(key.to_owned()),
-        };
-        let mut options = GpuOptions::new().adapter(choice);
-        if self.default_limits {
-            options = options.default_limits_only();
-        }
-        let gpu = block_on(Gpu::new(options))
-            .map_err(|e| format!("{e}; `--device host` runs without an adapter"))?;
-        Ok(Some(gpu))
+        let gpu = open(&self.device, self.default_limits);
+        Ok(gpu.map_err(|e| format!("{e}; `--device host` runs without an adapter"))?)
     }
+}
+
+/// The adapter of `gpu`, `host` (none) or a key.
+pub(crate) fn open(device: &str, default_limits: bool) -> Result<Option<Gpu>, Failure> {
+    let choice = match device {
+        "host" => return Ok(None),
+        "gpu" => AdapterChoice::Auto,
+        key => AdapterChoice::Key(key.to_owned()),
+    };
+    let mut options = GpuOptions::new().adapter(choice);
+    if default_limits {
+        options = options.default_limits_only();
+    }
+    Ok(Some(block_on(Gpu::new(options))?))
 }
 
 /// A model on a device, or on the host.

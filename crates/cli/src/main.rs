@@ -2,6 +2,7 @@
 
 #![warn(clippy::unwrap_used)]
 mod adapters;
+mod bench;
 mod device;
 mod inspect;
 mod run;
@@ -33,6 +34,8 @@ enum Command {
     Run(run::Args),
     /// Shows what becomes of a model: graph, plan, shaders, coverage.
     Inspect(inspect::Args),
+    /// Measures kernels.
+    Bench(bench::Args),
     /// Runs a list of test folders (model.onnx, test_data_set_K/input_I.pb) and writes the outputs.
     Suite(suite::Args),
     /// Runs test folders named on standard input; started by `suite`.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Adapters(args) => adapters::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Inspect(args) => inspect::main(&args),
+        Command::Bench(args) => bench::main(&args),
         Command::Suite(args) => suite::main(&args),
         Command::SuiteWorker(args) => suite::worker(&args),
     };

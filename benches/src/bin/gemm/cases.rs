@@ -1,23 +1,17 @@
 //! What is measured.
 
-use std::collections::HashMap;
-
-use rand::{RngExt, SeedableRng};
-use tilewright_device::{Buffer, BufferUse, Caps, Dispatch, Gpu, Set, Slot, Span, Variant};
-use tilewright_kernels::{BsrView, Gemm, Int8B, Layout, Loop, Operand, Side, Store, View, Zero};
+use tilewright_device::{Caps, Dispatch, Gpu, Set, Slot, Span, Variant};
 use tilewright_kernels::{
-    bsr_matmul, bsr_rows, bsr_values, candidates, columns8, gemm_with, matmul8, pack_b, pack_b8,
+    BsrView, Gemm, Int8B, Layout, Loop, Operand, Store, View, Zero, bsr_matmul, candidates,
+    gemm_with, matmul8, panel_width, reg_lanes,
 };
-use tilewright_kernels::{panel_width, reg_lanes};
-use tilewright_tensor::{Bsr, HostTensor};
 
 use crate::AnyError;
+use crate::data::{
+    A, B_COLS, B_PACKED, B_ROWS, C, Data, HALF_A, HALF_B, INT_A, INT_B, INT_COLUMNS, SPARSITY,
+    sparse_slot,
+};
 use crate::specialise::constant_sizes;
-
-/// Zeros among the blocks of a sparse weight, in percent.
-const SPARSITY: [u32; 6] = [0, 30, 50, 70, 90, 95];
-/// Elements whose value is checked.
-const SAMPLES: usize = 64;
 
 /// One form of the product.
 pub(crate) struct Case {
@@ -26,168 +20,14 @@ pub(crate) struct Case {
     /// Cases to compare with: their time over this one's.
     pub(crate) against: Vec<&'static str>,
     /// What C should hold.
-    expected: Expected,
+    pub(crate) expected: Expected,
 }
 
-enum Expected {
+pub(crate) enum Expected {
     /// A B^T of the floats, B replaced where the slot of a sparse weight is given.
     Float(Option<u32>),
     /// The same of the integers.
     Int,
-}
-
-/// Operands on the device, and on the host for the check. B is kept transposed: \[n, k\].
-pub(crate) struct Data {
-    size: usize,
-    buffers: HashMap<Slot, Buffer>,
-    a: Vec<f32>,
-    b: Vec<f32>,
-    int_a: Vec<i8>,
-    int_b: Vec<i8>,
-    sparse: HashMap<u32, Bsr>,
-}
-
-const A: u32 = 0;
-const B_ROWS: u32 = 1;
-const B_COLS: u32 = 2;
-const B_PACKED: u32 = 3;
-const C: u32 = 4;
-const HALF_A: u32 = 5;
-const HALF_B: u32 = 6;
-const INT_A: u32 = 7;
-const INT_B: u32 = 8;
-const INT_COLUMNS: u32 = 9;
-/// Values, row_ptr and col_idx of each sparse weight from here.
-const SPARSE: u32 = 10;
-
-impl Data {
-    pub(crate) fn new(gpu: &Gpu, size: usize) -> Result<Self, AnyError> {
-        let mut random = rand::rngs::StdRng::seed_from_u64(1);
-        let mut floats = || {
-            (0..size * size)
-                .map(|_| random.random_range(-1.0f32..1.0))
-                .collect::<Vec<_>>()
-        };
-        let (a, b) = (floats(), floats());
-        let int = |from: &[f32]| from.iter().map(|v| (v * 127.0) as i8).collect::<Vec<_>>();
-        let (int_a, int_b) = (int(&a), int(&b));
-        let mut data = Self {
-            size,
-            buffers: HashMap::new(),
-            a,
-            b,
-            int_a,
-            int_b,
-            sparse: HashMap::new(),
-        };
-        let b_cols = HostTensor::from_slice([size, size], &data.b)?;
-        let b_rows: Vec<f32> = (0..size * size)
-            .map(|at| data.b[at % size * size + at / size])
-            .collect();
-        let half = |from: &[f32]| {
-            from.iter()
-                .map(|&v| half::f16::from_f32(v))
-                .collect::<Vec<_>>()
-        };
-        let packed = pack_b(&b_cols, true, panel_width(gpu.caps()))?;
-        let half_packed = pack_b(
-            &HostTensor::from_vec([size, size], half(&data.b))?,
-            true,
-            panel_width(gpu.caps()),
-        )?;
-        let int_b = HostTensor::from_slice([size, size], &data.int_b)?;
-        data.put(gpu, A, bytemuck::cast_slice(&data.a.clone()))?;
-        data.put(gpu, B_ROWS, bytemuck::cast_slice(&b_rows))?;
-        data.put(gpu, B_COLS, b_cols.bytes())?;
-        data.put(gpu, B_PACKED, packed.bytes())?;
-        data.put(gpu, C, &vec![0; 4 * size * size])?;
-        data.put(gpu, HALF_A, bytemuck::cast_slice(&half(&data.a)))?;
-        data.put(gpu, HALF_B, half_packed.bytes())?;
-        data.put(gpu, INT_A, bytemuck::cast_slice(&data.int_a.clone()))?;
-        data.put(gpu, INT_B, pack_b8(gpu.caps(), &int_b, true)?.bytes())?;
-        data.put(
-            gpu,
-            INT_COLUMNS,
-            columns8(&int_b, &[0], &[], &[1.0])?.bytes(),
-        )?;
-        for (i, percent) in SPARSITY.into_iter().enumerate() {
-            let slot = SPARSE + 3 * i as u32;
-            let block = [bsr_rows(gpu.caps(), Side::Right); 2];
-            let mut dense = data.b.clone();
-            let grid = size / block[0];
-            let kept: Vec<bool> = (0..grid * grid)
-                .map(|_| random.random_range(0..100) >= percent)
-                .collect();
-            for (at, v) in dense.iter_mut().enumerate() {
-                if !kept[at / size / block[0] * grid + at % size / block[0]] {
-                    *v = 0.0;
-                }
-            }
-            let w = Bsr::from_dense(&HostTensor::from_vec([size, size], dense)?, block)?;
-            data.put(gpu, slot, bsr_values(&w, Side::Right)?.bytes())?;
-            data.put(gpu, slot + 1, bytemuck::cast_slice(w.row_ptr()))?;
-            data.put(gpu, slot + 2, bytemuck::cast_slice(w.col_idx()))?;
-            data.sparse.insert(slot, w);
-        }
-        Ok(data)
-    }
-
-    fn put(&mut self, gpu: &Gpu, slot: u32, bytes: &[u8]) -> Result<(), AnyError> {
-        let buffer = gpu.buffer(
-            (bytes.len() as u64).next_multiple_of(16),
-            BufferUse::Storage,
-        )?;
-        gpu.write(&buffer, 0, bytes)?;
-        self.buffers.insert(Slot(slot), buffer);
-        Ok(())
-    }
-
-    pub(crate) fn place(&self, slot: Slot) -> Option<(Buffer, u64)> {
-        Some((self.buffers.get(&slot)?.clone(), 0))
-    }
-
-    /// Compares sampled elements of C with f64 (integers: exactly).
-    pub(crate) fn check(&self, gpu: &Gpu, case: &Case) -> Result<(), AnyError> {
-        let n = self.size;
-        let c = pollster::block_on(gpu.read(&self.buffers[&Slot(C)], 0, 4 * (n * n) as u64))?;
-        let weight = match case.expected {
-            Expected::Float(Some(slot)) => self.sparse[&slot].to_dense()?.to_vec::<f32>()?,
-            _ => self.b.clone(),
-        };
-        for sample in 0..SAMPLES {
-            let (i, j) = (sample * 7919 % n, sample * 104_729 % n);
-            let (row, column) = (i * n..(i + 1) * n, j * n..(j + 1) * n);
-            let at = 4 * (i * n + j);
-            let bytes = [c[at], c[at + 1], c[at + 2], c[at + 3]];
-            let (got, expected, tolerance) = if matches!(case.expected, Expected::Int) {
-                let pairs = self.int_a[row].iter().zip(&self.int_b[column]);
-                let sum: i64 = pairs.map(|(&a, &b)| i64::from(a) * i64::from(b)).sum();
-                (f64::from(i32::from_le_bytes(bytes)), sum as f64, 0.0)
-            } else {
-                let pairs = self.a[row].iter().zip(&weight[column]);
-                let sum: f64 = pairs.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-                // f16 operands are rounded by up to 2^-11 each.
-                let rounding = if case.name.contains("f16") {
-                    1e-3
-                } else {
-                    1e-6
-                };
-                (
-                    f64::from(f32::from_le_bytes(bytes)),
-                    sum,
-                    rounding * n as f64,
-                )
-            };
-            if (got - expected).abs() > tolerance {
-                return Err(
-                    format!("{}: C[{i}, {j}] is {got}, expected {expected}", case.name).into(),
-                );
-            }
-        }
-        // The next case must write its own result.
-        gpu.write(&self.buffers[&Slot(C)], 0, &vec![0xff; c.len()])?;
-        Ok(())
-    }
 }
 
 pub(crate) fn all(gpu: &Gpu, data: &Data) -> Result<Vec<Case>, AnyError> {
@@ -217,7 +57,7 @@ pub(crate) fn all(gpu: &Gpu, data: &Data) -> Result<Vec<Case>, AnyError> {
     )?;
     cases.push(case("int8", int8, &["default"], Expected::Int));
     for (i, percent) in SPARSITY.into_iter().enumerate() {
-        let slot = SPARSE + 3 * i as u32;
+        let slot = sparse_slot(i);
         let w = &data.sparse[&slot];
         let of = |at: u32, store, shape: &[usize]| View::new(Slot(slot + at), store, shape);
         let values = of(0, Store::F32, w.values().shape());

@@ -2,18 +2,47 @@
 //!
 //! `gemm [--size N] [--rounds N] [--adapter KEY|software] [--only NAME] [--json FILE]`. Every case computes (or, where sparse,
 //! stands for) C = A B of N x N x N on random data; its result is checked against f64 at sampled elements. A sample is one
-//! dispatch from submission to completion. The report holds every sample.
+//! dispatch from submission to completion. The report holds every sample, and the ratios that the project states.
 
 mod cases;
+mod data;
 mod specialise;
 
-use std::time::Instant;
+use std::time::Duration;
 
-use tilewright_device::{AdapterChoice, Budget, Gpu, GpuOptions, Recorder, Replay, SubmitOptions};
+use serde_json::{Value, json};
+use tilewright_benches::{Candidate, Pace, Samples, alternate, load_average, machine};
+use tilewright_device::{AdapterChoice, Gpu, GpuOptions};
 
-use cases::{Case, Data};
+use cases::Case;
+use data::Data;
 
 type AnyError = Box<dyn std::error::Error>;
+
+/// Ratios of times, first over second, and the least that the project states for 1024 cubed on a software adapter.
+const STATED: [(&str, &str, &str, f64); 6] = [
+    (
+        "dense over BSR 32x32, 90% zeros",
+        "default",
+        "bsr 32x32 90% zeros",
+        4.0,
+    ),
+    ("f32 over int8", "default", "int8", 1.1),
+    ("naive over f32", "naive", "default", 20.0),
+    ("workgroup tile over f32", "tile", "default", 3.0),
+    (
+        "register loop by hand over slots",
+        "reg, by hand",
+        "default",
+        0.97,
+    ),
+    (
+        "workgroup tile by hand over slots",
+        "tile, by hand",
+        "tile",
+        0.97,
+    ),
+];
 
 struct Args {
     size: usize,
@@ -23,153 +52,126 @@ struct Args {
     json: Option<String>,
 }
 
-/// Seconds of each sample of a case.
+/// A case, and what it took.
 struct Measured {
     case: Case,
-    replay: Replay,
     first: f64,
-    wall: Vec<f64>,
-    /// Processor time over the number of processors, where the system tells it: what a software adapter would take alone on the
-    /// machine.
-    cpu: Vec<f64>,
+    samples: Samples,
 }
 
 fn main() -> Result<(), AnyError> {
     let args = Args::parse()?;
     let gpu = pollster::block_on(Gpu::new(GpuOptions::new().adapter(args.adapter.clone())))?;
+    let head = machine(&gpu);
+    let info = gpu.info();
     println!(
         "{}, driver {}; {}^3, {} rounds",
-        gpu.info().key,
-        gpu.info().driver,
-        args.size,
-        args.rounds
+        info.key, info.driver, args.size, args.rounds
     );
-    let data = Data::new(&gpu, args.size)?;
-    let mut all = Vec::new();
-    for case in cases::all(&gpu, &data)? {
-        if args
-            .only
-            .as_ref()
-            .is_none_or(|only| case.name.contains(only))
-        {
-            let replay = pollster::block_on(gpu.bind(&case.dispatches, |slot| data.place(slot)))?;
-            let first = sample(&gpu, &replay)?.0;
-            data.check(&gpu, &case)?;
-            all.push(Measured {
-                case,
-                replay,
-                first,
-                wall: Vec::new(),
-                cpu: Vec::new(),
-            });
-        }
-    }
-    // The first round warms up.
-    for round in 0..=args.rounds {
-        for of in &mut all {
-            let (wall, cpu) = sample(&gpu, &of.replay)?;
-            if round > 0 {
-                of.wall.push(wall);
-                of.cpu.extend(cpu);
-            }
-        }
-    }
+    let all = measure(&gpu, &args)?;
     table(&all, args.size);
+    for (what, ratio, least) in stated(&all) {
+        println!("{what}: {ratio:.2} (at least {least})");
+    }
     if let Some(path) = &args.json {
-        std::fs::write(
-            path,
-            serde_json::to_string_pretty(&report(&gpu, &all, &args))?,
-        )?;
+        std::fs::write(path, format!("{:#}\n", report(head, &all, &args)))?;
         println!("wrote {path}");
     }
     Ok(())
 }
 
-fn sample(gpu: &Gpu, replay: &Replay) -> Result<(f64, Option<f64>), AnyError> {
-    let cpu = cpu_seconds();
-    let start = Instant::now();
-    Recorder::new(gpu)
-        .run(replay)
-        .submit(SubmitOptions::new().budget(Budget::Unlimited))?;
-    pollster::block_on(gpu.done())?;
-    let wall = start.elapsed().as_secs_f64();
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let spent = cpu_seconds()
-        .zip(cpu)
-        .map(|(end, begin)| (end - begin) / processors as f64);
-    Ok((wall, spent))
-}
-
-/// Processor time of all threads of this process so far. Linux only.
-fn cpu_seconds() -> Option<f64> {
-    let mut nanoseconds = 0;
-    for task in std::fs::read_dir("/proc/self/task").ok()? {
-        let stat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        nanoseconds += stat.split(' ').next()?.parse::<u64>().ok()?;
+fn measure(gpu: &Gpu, args: &Args) -> Result<Vec<Measured>, AnyError> {
+    let mut data = Data::new(gpu, args.size)?;
+    let (mut cases, mut candidates) = (vec![], vec![]);
+    let wanted = |case: &Case| {
+        args.only
+            .as_ref()
+            .is_none_or(|only| case.name.contains(only))
+    };
+    for case in cases::all(gpu, &data)?.into_iter().filter(wanted) {
+        let replay = data.tensors.bind(gpu, &case.dispatches)?;
+        candidates.push(Candidate::new(gpu, replay)?);
+        data.check(gpu, &case)?;
+        cases.push(case);
     }
-    Some(nanoseconds as f64 * 1e-9)
+    let pace = Pace {
+        warm_up: Duration::from_millis(500),
+        budget: Duration::ZERO,
+        rounds: args.rounds,
+    };
+    let samples = alternate(gpu, &candidates.iter().collect::<Vec<_>>(), pace, |_| ())?;
+    let all = cases.into_iter().zip(candidates).zip(samples);
+    Ok(all
+        .map(|((case, of), samples)| Measured {
+            case,
+            first: of.first,
+            samples,
+        })
+        .collect())
 }
 
-fn median(samples: &[f64]) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+/// The time of one case over that of another.
+fn ratio(all: &[Measured], of: &str, over: &str) -> Option<f64> {
+    let time = |name| Some(all.iter().find(|m| m.case.name == name)?.samples.median());
+    Some(time(of)? / time(over)?)
+}
+
+fn stated(all: &[Measured]) -> impl Iterator<Item = (&'static str, f64, f64)> {
+    STATED
+        .into_iter()
+        .filter_map(|(what, of, over, least)| Some((what, ratio(all, of, over)?, least)))
 }
 
 fn table(all: &[Measured], size: usize) {
     let work = 2.0 * (size as f64).powi(3) * 1e-9;
-    let software = all.iter().all(|of| !of.cpu.is_empty());
     println!(
-        "{:32} {:>9} {:>9} {:>8}   ratio to",
-        "case",
-        "wall",
-        if software { "cpu" } else { "" },
-        "first"
+        "{:32} {:>9} {:>9} {:>6} {:>9}   ratio to",
+        "case", "median", "best", "+-", "first"
     );
-    for of in all {
-        let time = |of: &Measured| median(if software { &of.cpu } else { &of.wall });
-        let ratios = of.case.against.iter().filter_map(|name| {
-            let other = all.iter().find(|other| other.case.name == *name)?;
-            Some(format!("{name} {:.2}", time(other) / time(of)))
-        });
-        let ratios = ratios.collect::<Vec<_>>().join(", ");
-        let cpu = if software {
-            format!("{:.1}", work / median(&of.cpu))
-        } else {
-            String::new()
-        };
+    for Measured {
+        case,
+        first,
+        samples,
+    } in all
+    {
+        let ratios = case
+            .against
+            .iter()
+            .filter_map(|name| Some(format!("{name} {:.2}", ratio(all, name, &case.name)?)));
         println!(
-            "{:32} {:9.1} {cpu:>9} {:7.3}s   {ratios}",
-            of.case.name,
-            work / median(&of.wall),
-            of.first
+            "{:32} {:9.1} {:9.1} {:5.1}% {first:8.3}s   {}",
+            case.name,
+            work / samples.median(),
+            work / samples.min(),
+            samples.spread() * 50.0,
+            ratios.collect::<Vec<_>>().join(", ")
         );
     }
-    println!("wall and cpu in dense-equivalent GFLOP/s, medians; first: seconds with compilation");
+    println!(
+        "dense-equivalent GFLOP/s; +-: half the distance of the quartiles; first: seconds with compilation"
+    );
 }
 
-fn report(gpu: &Gpu, all: &[Measured], args: &Args) -> serde_json::Value {
-    let info = gpu.info();
-    let cases: Vec<_> = all
-        .iter()
-        .map(|of| {
-            serde_json::json!({
-                "name": of.case.name,
-                "variants": of.case.dispatches.iter().map(|d| d.variant.to_string()).collect::<Vec<_>>(),
-                "first_seconds": of.first,
-                "wall_seconds": of.wall,
-                "cpu_seconds": of.cpu,
-            })
+fn report(head: Value, all: &[Measured], args: &Args) -> Value {
+    let cases = all.iter().map(|of| {
+        json!({
+            "name": of.case.name,
+            "variants": of.case.dispatches.iter().map(|d| d.variant.to_string()).collect::<Vec<_>>(),
+            "first_seconds": of.first,
+            "times": of.samples.json(),
         })
-        .collect();
-    serde_json::json!({
+    });
+    let stated = stated(all)
+        .map(|(what, ratio, least)| json!({"what": what, "ratio": ratio, "at_least": least}));
+    json!({
         "format": "tilewright-bench-gemm",
-        "version": 1,
-        "adapter": info.key,
-        "driver": info.driver,
+        "version": 2,
+        "machine": head,
+        "load_average_after": load_average(),
         "size": args.size,
         "rounds": args.rounds,
-        "cases": cases,
+        "stated": stated.collect::<Vec<_>>(),
+        "cases": cases.collect::<Vec<_>>(),
     })
 }
 

@@ -1,0 +1,213 @@
+//! Candidates timed in alternation.
+
+use std::time::{Duration, Instant};
+
+use tilewright_device::{AdapterKind, Budget, Gpu, Recorder, Replay, Result, SubmitOptions};
+
+/// A sample of less is mostly the cost of a submission (170 us on software adapters) and of waking up.
+const LEAST_SAMPLE: f64 = 0.01;
+/// The most runs of a candidate in one submission.
+const MOST_REPEATS: usize = 1000;
+
+/// One of several things that are measured against each other.
+#[derive(Debug)]
+pub struct Candidate {
+    replay: Replay,
+    repeats: usize,
+    /// Seconds of the first run, shader compilation by the driver included.
+    pub first: f64,
+}
+
+/// How long to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Time before the first round that counts.
+    pub warm_up: Duration,
+    /// Rounds begin until this time is over..
+    pub budget: Duration,
+    /// .. and until there are as many.
+    pub rounds: usize,
+}
+
+/// Seconds a run of a candidate took, sample by sample.
+#[derive(Debug, Clone, Default)]
+pub struct Samples {
+    /// From submission to completion.
+    pub wall: Vec<f64>,
+    /// Processor time of this process over the number of processors, on software adapters where the system tells it: what a
+    /// run takes on a machine that does nothing else.
+    pub cpu: Vec<f64>,
+}
+
+impl Candidate {
+    /// Runs it once, and chooses how many runs make a sample.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn new(gpu: &Gpu, replay: Replay) -> Result<Self> {
+        let first = sample(gpu, &replay, 1)?.0;
+        let again = sample(gpu, &replay, 1)?.0;
+        let repeats = (LEAST_SAMPLE / again.max(1e-9)).ceil() as usize;
+        Ok(Self {
+            replay,
+            repeats: repeats.clamp(1, MOST_REPEATS),
+            first,
+        })
+    }
+
+    /// Runs it once; then its results can be read.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn run(&self, gpu: &Gpu) -> Result<()> {
+        sample(gpu, &self.replay, 1).map(|_| ())
+    }
+}
+
+/// Times all candidates in turn, round after round; `progress` is told the part that is done, 0 to 1.
+///
+/// # Errors
+/// What the device reports.
+pub fn alternate(
+    gpu: &Gpu,
+    candidates: &[&Candidate],
+    pace: Pace,
+    mut progress: impl FnMut(f64),
+) -> Result<Vec<Samples>> {
+    let mut all = vec![Samples::default(); candidates.len()];
+    let start = Instant::now();
+    let mut rounds = 0;
+    loop {
+        let warm = start.elapsed() >= pace.warm_up;
+        for (of, samples) in candidates.iter().zip(&mut all) {
+            let (wall, cpu) = sample(gpu, &of.replay, of.repeats)?;
+            if warm {
+                samples.wall.push(wall);
+                samples.cpu.extend(cpu);
+            }
+        }
+        rounds += usize::from(warm);
+        let (spent, whole) = (start.elapsed(), pace.warm_up + pace.budget);
+        progress((spent.as_secs_f64() / whole.as_secs_f64()).min(1.0));
+        if rounds >= pace.rounds.max(1) && spent >= whole {
+            return Ok(all);
+        }
+    }
+}
+
+/// Wall and processor seconds of one of `repeats` runs in one submission.
+fn sample(gpu: &Gpu, replay: &Replay, repeats: usize) -> Result<(f64, Option<f64>)> {
+    let cpu = cpu_seconds(gpu);
+    let start = Instant::now();
+    let recorder = (0..repeats).fold(Recorder::new(gpu), |recorder, _| recorder.run(replay));
+    recorder.submit(SubmitOptions::new().budget(Budget::Unlimited))?;
+    pollster::block_on(gpu.done())?;
+    let wall = start.elapsed().as_secs_f64();
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let spent = cpu_seconds(gpu)
+        .zip(cpu)
+        .map(|(end, begin)| (end - begin) / processors as f64);
+    let each = |seconds: f64| seconds / repeats as f64;
+    Ok((each(wall), spent.map(each)))
+}
+
+/// Processor time of all threads of this process so far. Linux only, and of interest on software adapters only.
+fn cpu_seconds(gpu: &Gpu) -> Option<f64> {
+    if gpu.caps().kind != AdapterKind::Software {
+        return None;
+    }
+    let mut nanoseconds = 0;
+    for task in std::fs::read_dir("/proc/self/task").ok()? {
+        let stat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        nanoseconds += stat.split(' ').next()?.parse::<u64>().ok()?;
+    }
+    Some(nanoseconds as f64 * 1e-9)
+}
+
+impl Samples {
+    /// What candidates are compared by: processor time where there is any, because other processes disturb it least.
+    pub fn times(&self) -> &[f64] {
+        if self.cpu.is_empty() {
+            &self.wall
+        } else {
+            &self.cpu
+        }
+    }
+
+    /// The median of [`Samples::times`] in seconds; NaN without samples.
+    pub fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    /// The distance of the quartiles over the median.
+    pub fn spread(&self) -> f64 {
+        (self.quantile(0.75) - self.quantile(0.25)) / self.median()
+    }
+
+    /// The shortest of [`Samples::times`] in seconds; NaN without samples.
+    pub fn min(&self) -> f64 {
+        self.quantile(0.0)
+    }
+
+    fn quantile(&self, part: f64) -> f64 {
+        quantile(self.times(), part)
+    }
+
+    /// Medians, spread and every sample, for a report.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "median_seconds": self.median(),
+            "min_seconds": self.min(),
+            "spread": self.spread(),
+            "wall_median_seconds": quantile(&self.wall, 0.5),
+            "wall_seconds": rounded(&self.wall),
+            "cpu_seconds": rounded(&self.cpu),
+        })
+    }
+}
+
+/// Samples to the nanosecond: no clock here knows more.
+fn rounded(samples: &[f64]) -> Vec<f64> {
+    samples.iter().map(|s| (s * 1e9).round() * 1e-9).collect()
+}
+
+/// The sample below which `part` of all lie; NaN without samples.
+fn quantile(samples: &[f64], part: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().saturating_sub(1) as f64;
+    sorted
+        .get((last * part).round() as usize)
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_goes_before_wall_time() {
+        let samples = Samples {
+            wall: vec![9.0, 9.0, 30.0],
+            cpu: vec![4.0, 2.0, 3.0],
+        };
+        assert_eq!(samples.median(), 3.0);
+        assert_eq!(samples.min(), 2.0);
+        let samples = Samples {
+            cpu: vec![],
+            ..samples
+        };
+        assert_eq!(samples.median(), 9.0);
+        assert!(Samples::default().median().is_nan());
+    }
+
+    #[test]
+    fn spread_is_between_quartiles() {
+        let samples = Samples {
+            wall: (1..=5).map(f64::from).collect(),
+            cpu: vec![],
+        };
+        assert_eq!(samples.spread(), 2.0 / 3.0);
+    }
+}
