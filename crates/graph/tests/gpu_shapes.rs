@@ -117,6 +117,40 @@ fn products() {
 }
 
 #[test]
+fn block_sparse_products() {
+    let block = (1usize..34, 1usize..34);
+    let sizes = (extent(), extent(), extent(), block, 0u64..9, any::<bool>());
+    holds(
+        24,
+        sizes.prop_map(|(m, rows, cols, (height, width), stored, left)| {
+            let side = if left { "left" } else { "right" };
+            let (mut row_ptr, mut col_idx) = (vec![0u32], vec![]);
+            for row in 0..rows.div_ceil(height) as u64 {
+                let blocks = 0..cols.div_ceil(width) as u64;
+                col_idx.extend(
+                    blocks
+                        .filter(|col| (5 * row + 3 * col) % 8 < stored)
+                        .map(|c| c as u32),
+                );
+                row_ptr.push(col_idx.len() as u32);
+            }
+            let attrs = Attrs::new("BsrMatMul")
+                .with("side", side.to_string())
+                .with("extents", vec![rows as i64, cols as i64])
+                .with("block_size", vec![height as i64, width as i64]);
+            let x = if left { [2, cols, m] } else { [2, m, cols] };
+            let inputs = vec![
+                floats(&x, 1),
+                samples::of(&[row_ptr.len()], &row_ptr),
+                samples::of(&[col_idx.len()], &col_idx),
+                floats(&[col_idx.len(), height, width], 2),
+            ];
+            case("BsrMatMul", attrs, inputs, &[1, 2, 3])
+        }),
+    );
+}
+
+#[test]
 fn convolutions() {
     let sizes = (
         1usize..4,

@@ -2,6 +2,7 @@
 //!
 //! A layer's weight W \[out, in\] is the sparse operand. [`bsr_matmul`] computes y = x W^T, where W stands on the right: a tile's
 //! columns lie in one row of W's blocks. [`bsr_left`] computes C = W B. Both do the work of the stored blocks alone.
+//! Blocks of other sizes than the loops can walk are cut anew on the host, into those of [`bsr_block`].
 
 use tilewright_device::{Caps, Dispatch};
 use tilewright_tensor::{Bsr, HostTensor};
@@ -9,7 +10,7 @@ use tilewright_tensor::{Bsr, HostTensor};
 use crate::batch::Batch;
 use crate::error::index;
 use crate::gemm_loop::{candidates, reg_lanes};
-use crate::matmul::split;
+use crate::matmul::{split, strides};
 use crate::pack::host;
 use crate::product::{FLOAT, Loader, Product};
 use crate::{Epilogue, Error, Loop, Result, Store, View};
@@ -47,6 +48,36 @@ pub fn bsr_rows(caps: &Caps, side: Side) -> usize {
         (Some(lanes), _) => 4 * lanes as usize,
         (None, _) => 32,
     }
+}
+
+/// The blocks in which the loops walk a matrix of `extents` that comes in blocks of `block_size`, and the columns that it must
+/// be padded to. They are not wider than what comes except to make 4, and higher only where that is less than a tile.
+#[must_use]
+pub fn bsr_block(
+    caps: &Caps,
+    side: Side,
+    block_size: [usize; 2],
+    extents: [usize; 2],
+) -> ([usize; 2], usize) {
+    let step = bsr_rows(caps, side);
+    let within = |axis: usize, unit: usize| {
+        let most = extents[axis].max(1).next_multiple_of(unit);
+        match block_size[axis] {
+            size if size % unit == 0 => size.min(most),
+            _ => unit,
+        }
+    };
+    let (rows, cols, columns) = (within(0, step), within(1, 4), extents[1]);
+    if columns % 4 == 0 {
+        // A part of a block may divide the matrix where the block does not.
+        return ([rows, divisor(cols, columns)], columns);
+    }
+    ([rows, cols], columns.next_multiple_of(cols))
+}
+
+/// The greatest common divisor.
+fn divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { divisor(b, a % b) }
 }
 
 /// The stored blocks as the kernels read them: as they are on the left, each transposed on the right.
@@ -90,6 +121,8 @@ pub fn bsr_matmul(
         return Err(Error::shape(KERNEL, what));
     }
     w.check(caps, Side::Right)?;
+    index(KERNEL, "elements of A", a.elements())?;
+    index(KERNEL, "elements of C", c.elements())?;
     let m = rows_a * batch_a.iter().product::<usize>();
     let product = Product {
         kernel: KERNEL,
@@ -115,10 +148,10 @@ pub fn bsr_matmul(
         .collect())
 }
 
-/// C\[m, n\] = epilogue(W * B\[k, n\]) with a sparse W of m x k.
+/// C\[.., m, n\] = epilogue(W * B\[.., k, n\]) with a sparse W of m x k for every batch.
 ///
 /// # Errors
-/// As [`bsr_matmul`]; also where n is not a multiple of 4.
+/// As [`bsr_matmul`].
 pub fn bsr_left(
     caps: &Caps,
     w: &BsrView<'_>,
@@ -126,17 +159,23 @@ pub fn bsr_left(
     c: &View,
     epilogue: Option<&Epilogue>,
 ) -> Result<Vec<Dispatch>> {
-    let (&[k, n], &[m, columns]) = (&b.shape[..], &c.shape[..]) else {
-        return Err(Error::shape(
-            KERNEL,
-            format!("{:?} into {:?}, expected rank 2", b.shape, c.shape),
-        ));
-    };
-    if w.extents != [m, k] || columns != n || n % 4 != 0 {
+    let ([k, n], batch_b) = split("B", b)?;
+    let ([m, columns], sizes) = split("C", c)?;
+    if w.extents != [m, k] || columns != n || batch_b != sizes {
         let what = format!("{:?} times {:?} into {:?}", w.extents, b.shape, c.shape);
         return Err(Error::shape(KERNEL, what));
     }
     w.check(caps, Side::Left)?;
+    let own = [
+        vec![0; sizes.len()],
+        strides("B", batch_b, k * n, sizes)?,
+        strides("C", sizes, m * n, sizes)?,
+    ];
+    let batch = Batch::new(KERNEL, sizes, [&own[0], &own[1], &own[2]])?;
+    if batch.count() == 0 {
+        return Ok(Vec::new());
+    }
+    let vec = n % 4 == 0;
     let product = Product {
         kernel: KERNEL,
         m,
@@ -145,20 +184,28 @@ pub fn bsr_left(
         k_blocks: w.blocks_per_row(),
         k_part: "k_bsr_left",
         c_part: "c_rows",
-        batch: Batch::new(KERNEL, &[], [&[]; 3])?,
+        batch,
         arithmetic: FLOAT,
         a: loader(w.values, "a_bsr"),
-        b: loader(b, "b_rows"),
+        b: Loader {
+            view: b,
+            part: if vec { "b_rows" } else { "b_rows_any" },
+            vec,
+        },
         c,
         c_ld: n,
         epilogue,
     };
     let step = index(KERNEL, "elements of a row of blocks", w.block_size[1] * n)?;
     let ld = index(KERNEL, "n", n)?;
+    index(KERNEL, "elements of B", b.elements())?;
+    index(KERNEL, "elements of C", c.elements())?;
     let dispatches = w.dispatch(caps, &product, Side::Left)?.into_iter();
     let with = |mut d: Dispatch| {
-        // Blocks are whole multiples of 4 along k.
-        d.variant = d.variant.set("K_TAIL", false);
+        if vec {
+            // Blocks are whole multiples of 4 along k.
+            d.variant = d.variant.set("K_TAIL", false);
+        }
         d.param("b_ld", ld).param("b_step", step)
     };
     Ok(dispatches.map(with).collect())

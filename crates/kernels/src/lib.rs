@@ -50,7 +50,7 @@ mod view;
 mod walk;
 
 pub use attention::{Attention, AttentionMask, Heads, Scores, attention, attention_by_products};
-pub use bsr::{BsrView, Side, bsr_left, bsr_matmul, bsr_rows, bsr_values};
+pub use bsr::{BsrView, Side, bsr_block, bsr_left, bsr_matmul, bsr_rows, bsr_values};
 pub use conv::{ConvShape, Filter, conv, conv_with, pack_filter};
 pub use conv_transpose::{conv_transpose, conv_transpose_with, pack_filter_transposed};
 pub use copy::{Region, Strides, copy};

@@ -11,6 +11,8 @@ mod affine_grid;
 mod arg_max;
 mod average_pool;
 mod batch_normalization;
+mod bsr_matmul;
+mod bsr_matmul_cases;
 mod col2im;
 mod concat;
 mod conv;
@@ -106,6 +108,7 @@ pub use affine_grid::AffineGrid;
 pub use arg_max::ArgMax;
 pub use average_pool::{AveragePool, LpPool};
 pub use batch_normalization::BatchNormalization;
+pub use bsr_matmul::BsrMatMul;
 pub use col2im::Col2Im;
 pub use concat::Concat;
 pub use conv::Conv;
@@ -187,7 +190,7 @@ pub use signal::{MelWeightMatrix, SignalWindow, WindowKind};
 pub use squash::{Activation, Squash};
 pub use tf_idf::{TfIdfMode, TfIdfVectorizer};
 
-pub use tilewright_kernels::Combine;
+pub use tilewright_kernels::{Combine, Side};
 
 ops! {
     source::Input,
@@ -228,6 +231,7 @@ ops! {
     transpose::Transpose,
     average_pool::AveragePool,
     average_pool::LpPool,
+    bsr_matmul::BsrMatMul,
     conv::Conv,
     gemm::Gemm,
     matmul::MatMul,

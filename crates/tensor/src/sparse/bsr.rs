@@ -1,5 +1,7 @@
 //! Compressed sparse rows of dense blocks.
 
+use std::collections::BTreeSet;
+
 use super::{check_pattern, check_values, index, matrix_extents, zero_test};
 use crate::{Error, HostTensor, Result, Shape};
 
@@ -82,18 +84,89 @@ impl Bsr {
         })
     }
 
+    /// Checks the pattern of a matrix of `extents` without its values: `row_ptr` runs from 0 to the number of blocks without
+    /// falling, and the columns of a row of blocks rise strictly and lie inside.
+    ///
+    /// # Errors
+    /// [`Error::Sparse`] naming the broken invariant.
+    pub fn check(
+        extents: [usize; 2],
+        block_size: [usize; 2],
+        row_ptr: &[u32],
+        col_idx: &[u32],
+    ) -> Result<()> {
+        check_pattern(FORMAT, grid(extents, block_size)?, row_ptr, col_idx)
+    }
+
+    /// The same matrix in blocks of another size: those that hold an element of a stored block, the rest of them zeros.
+    ///
+    /// # Errors
+    /// [`Error::Sparse`] where a block has no elements or there are 2^32 or more; [`Error::OutOfMemory`].
+    pub fn in_blocks(&self, block_size: [usize; 2]) -> Result<Bsr> {
+        let [block_rows, _] = grid(self.extents, block_size)?;
+        let [height, width] = block_size;
+        let mut rows = vec![BTreeSet::new(); block_rows];
+        for (corner, _) in self.stored() {
+            let inside = Cells::new(self.extents, self.block_size, corner).inside;
+            let first = [
+                corner[0] * self.block_size[0],
+                corner[1] * self.block_size[1],
+            ];
+            let last = [first[0] + inside[0] - 1, first[1] + inside[1] - 1];
+            for row in &mut rows[first[0] / height..=last[0] / height] {
+                row.extend(first[1] / width..=last[1] / width);
+            }
+        }
+        let (mut row_ptr, mut col_idx) = (vec![0], Vec::new());
+        for row in rows {
+            for col in row {
+                col_idx.push(index(FORMAT, col)?);
+            }
+            row_ptr.push(index(FORMAT, col_idx.len())?);
+        }
+        let shape = Shape::from([col_idx.len(), height, width]);
+        let mut values = HostTensor::zeros(self.values.dtype(), shape)?;
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        for (corner, block) in self.stored() {
+            for (inside, at) in Cells::new(self.extents, self.block_size, corner) {
+                let [row, col] = [at / self.extents[1], at % self.extents[1]];
+                let start = row_ptr[row / height] as usize;
+                let blocks = &col_idx[start..row_ptr[row / height + 1] as usize];
+                let block_of = start + blocks.partition_point(|&c| (c as usize) < col / width);
+                from.push(block * self.block_size[0] * self.block_size[1] + inside);
+                to.push((block_of * height + row % height) * width + col % width);
+            }
+        }
+        values.place(&self.values.select([from.len()], from)?, to)?;
+        Ok(Bsr {
+            extents: self.extents,
+            block_size,
+            row_ptr,
+            col_idx,
+            values,
+        })
+    }
+
+    /// The stored blocks in order: row and column of blocks, and place among the values.
+    fn stored(&self) -> impl Iterator<Item = ([usize; 2], usize)> + '_ {
+        self.row_ptr
+            .windows(2)
+            .enumerate()
+            .flat_map(move |(row, ends)| {
+                let blocks = ends[0] as usize..ends[1] as usize;
+                blocks.map(move |block| ([row, self.col_idx[block] as usize], block))
+            })
+    }
+
     /// The matrix as `[rows, cols]`; errors are those of [`HostTensor::zeros`].
     pub fn to_dense(&self) -> Result<HostTensor> {
         let mut dense = HostTensor::zeros(self.values.dtype(), self.extents)?;
         let [height, width] = self.block_size;
         let (mut from, mut to) = (Vec::new(), Vec::new());
-        for (row, ends) in self.row_ptr.windows(2).enumerate() {
-            for block in ends[0] as usize..ends[1] as usize {
-                let corner = [row, self.col_idx[block] as usize];
-                for (inside, at) in Cells::new(self.extents, self.block_size, corner) {
-                    from.push(block * height * width + inside);
-                    to.push(at);
-                }
+        for (corner, block) in self.stored() {
+            for (inside, at) in Cells::new(self.extents, self.block_size, corner) {
+                from.push(block * height * width + inside);
+                to.push(at);
             }
         }
         dense.place(&self.values.select([from.len()], from)?, to)?;
@@ -196,6 +269,35 @@ mod tests {
         let blocks = bsr.values().as_slice::<f32>().unwrap();
         assert_eq!(blocks[4..8], [3.0, 0.0, 6.0, 0.0]);
         assert_eq!(blocks[12..], [9.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn other_blocks_hold_the_same_elements() {
+        let at = |i: usize| {
+            if i / 11 % 5 == 0 || i % 7 == 3 {
+                i as f32
+            } else {
+                0.0
+            }
+        };
+        let dense = HostTensor::from_vec([13, 11], (0..143).map(at).collect()).unwrap();
+        let bsr = Bsr::from_dense(&dense, [3, 2]).unwrap();
+        for block in [[1, 1], [4, 4], [2, 3], [32, 5], [3, 2]] {
+            let other = bsr.in_blocks(block).unwrap();
+            assert_eq!(other.to_dense().unwrap(), dense, "{block:?}");
+            Bsr::check([13, 11], block, other.row_ptr(), other.col_idx()).unwrap();
+        }
+        assert_eq!(bsr.in_blocks([3, 2]).unwrap(), bsr);
+        assert!(bsr.in_blocks([0, 1]).is_err());
+    }
+
+    #[test]
+    fn what_lies_in_the_padding_does_not_reach_other_blocks() {
+        let values = HostTensor::from_vec([1, 2, 2], vec![1.0, f32::NAN, 2.0, f32::NAN]).unwrap();
+        let bsr = Bsr::new([2, 3], [2, 2], vec![0, 1], vec![1], values).unwrap();
+        let other = bsr.in_blocks([2, 4]).unwrap();
+        let blocks = other.values().as_slice::<f32>().unwrap();
+        assert_eq!(blocks, [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 2.0, 0.0]);
     }
 
     #[test]
