@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let left = min(p.columns - first, 4u);
     if UNPACK {
         for (var i = 0u; i < left; i++) {
-            let byte = x[word] >> (8u * i) & 0xffu;
+            let byte = (x[word] >> (8u * i)) & 0xffu;
             y[begin + i] = select(byte, u32((i32(byte) << 24u) >> 24u), SIGNED);
         }
     } else {

@@ -12,8 +12,8 @@ fn b_four(at: u32, k: u32) -> vec4<u32> {
     return select(vec4<u32>(), unpack4xU8(b_one(at + min(k, p.b_k - 1u) * p.b_ld)), k < p.b_k);
 }
 fn b_word(at: u32, k: u32) -> vec4<u32> {
-    let low = b_four(at, k) | b_four(at, k + 1u) << vec4<u32>(8u);
-    return low | b_four(at, k + 2u) << vec4<u32>(16u) | b_four(at, k + 3u) << vec4<u32>(24u);
+    let low = b_four(at, k) | (b_four(at, k + 1u) << vec4<u32>(8u));
+    return low | (b_four(at, k + 2u) << vec4<u32>(16u)) | (b_four(at, k + 3u) << vec4<u32>(24u));
 }
 fn load_b44(at: vec4<u32>, k4: u32) -> Block44 {
     let k = 16u * k4;

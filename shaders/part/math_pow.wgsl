@@ -100,7 +100,7 @@ fn mod_f(x: vec4f, y: vec4f, truncate: bool) -> vec4f {
     if truncate { return copy_sign(size, x); }
     let signs = (bitcast<vec4u>(x) ^ bitcast<vec4u>(y)) >> vec4u(31u);
     // Of opposite signs: what is left to the next multiple. An infinite divisor is that multiple.
-    let rest = select(select(b - size, b, b > vec4f(3.4028235e38)), vec4f(), size == vec4f());
+    let rest = select(select(b - size, b, b > vec4f(3.4028234e38)), vec4f(), size == vec4f());
     let y_signed = copy_sign(select(size, rest, signs == vec4u(1u)), y);
     return select(y_signed, size, is_nan(size));
 }

@@ -31,9 +31,9 @@ pub(crate) fn discrete() -> Caps {
 
 /// Checks a dispatch whatever of it lies in an arena, where everything is bound read_write.
 pub(crate) fn check(caps: &Caps, dispatch: &Dispatch) {
-    for shared in [0, u32::MAX] {
-        dump(dispatch, &check_shared(caps, dispatch, shared));
-    }
+    check_shared(caps, dispatch, 0);
+    // What browsers accept with everything writable, they accept with less: `read` only makes more values uniform.
+    dump(dispatch, &check_shared(caps, dispatch, u32::MAX));
 }
 
 /// Bindings and parameters fit the assembled text, naga accepts the text, workgroups keep the adapter's limits. Bit `i` of
