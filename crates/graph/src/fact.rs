@@ -95,6 +95,15 @@ impl Fact {
         size.map_or(u64::MAX, |n| n.max(0) as u64)
     }
 
+    /// Refuses sizes whose product cannot be counted, empty ones and unknown ones left out: nobody behind this has to
+    /// think of products that overflow.
+    pub(crate) fn countable(&self) -> Result<()> {
+        let known = self.shape.iter().filter_map(Dim::known);
+        let sizes: Vec<usize> = known.filter_map(|n| n.try_into().ok()).collect();
+        Shape::from(&sizes[..]).elements()?;
+        Ok(())
+    }
+
     /// Bytes of all elements, saturating as [`Fact::count`].
     pub fn bytes(&self) -> u64 {
         self.count().saturating_mul(self.dtype.size_bytes() as u64)
@@ -153,10 +162,20 @@ impl Fact {
             U16 => Some((0, 65535)),
             I32 => Some((i32::MIN.into(), i32::MAX.into())),
             U32 => Some((0, u32::MAX.into())),
-            _ => {
-                let v = self.ints().filter(|v| !v.is_empty())?;
+            I4 => Some((-8, 7)),
+            U4 => Some((0, 15)),
+            I2 => Some((-2, 1)),
+            U2 => Some((0, 3)),
+            I64 => {
+                let v = self.constant()?.as_slice::<i64>().ok()?;
                 Some((*v.iter().min()?, *v.iter().max()?))
             }
+            U64 => {
+                let v = self.constant()?.as_slice::<u64>().ok()?;
+                let [low, high] = [v.iter().min()?, v.iter().max()?];
+                Some((i64::try_from(*low).ok()?, i64::try_from(*high).ok()?))
+            }
+            F16 | BF16 | F32 | F64 => None,
         }
     }
 

@@ -153,6 +153,7 @@ impl Graph {
                 what: "is declared twice".into(),
             });
         }
+        fact.iter().try_for_each(Fact::countable)?;
         let value = self.push(Node {
             op: Input { name: name.into() }.into(),
             inputs: vec![],
@@ -318,7 +319,9 @@ impl Graph {
                 },
             }
         }
-        op.infer(&facts).map(Some)
+        let facts = op.infer(&facts)?;
+        facts.iter().try_for_each(Fact::countable)?;
+        Ok(Some(facts))
     }
 
     /// The outputs as constants, if all inputs are and the result is small, and what all foldings cost with it.

@@ -36,6 +36,7 @@ impl Operator for ConvInteger {
         let (x, w) = (inputs.req(0)?, inputs.req(1)?);
         bytes_only(inputs, &[x, w])?;
         let shape = self.conv.shape(inputs, x, w, None)?;
+        int8::parameters(inputs, &[2], &[3], &w.shape[0])?;
         Ok(vec![Fact::new(DType::I32, shape)])
     }
 
@@ -151,6 +152,7 @@ impl Operator for QLinearConv {
         let (x, w, zero) = (inputs.req(0)?, inputs.req(3)?, inputs.req(7)?);
         bytes_only(inputs, &[x, w, zero])?;
         let shape = self.conv.shape(inputs, x, w, inputs.opt(8))?;
+        int8::parameters(inputs, &[1, 2, 6, 7], &[4, 5], &w.shape[0])?;
         Ok(vec![Fact::new(zero.dtype, shape)])
     }
 

@@ -78,7 +78,9 @@ impl Operator for Fused {
         let (inputs, code): (String, String) = (attrs.need("inputs")?, attrs.need("code")?);
         Ok(Fused {
             op: Box::new(Op::from_name(&name, &own)?),
-            count: usize::try_from(attrs.need::<i64>("count")?).unwrap_or(0),
+            count: u16::try_from(attrs.need::<i64>("count")?)
+                .map_err(|_| Error::op("Fused", "count is that of an operator's inputs"))?
+                .into(),
             program: Program::parse(&inputs, &code)?,
         })
     }

@@ -1,7 +1,8 @@
 //! What the operators on 8-bit integers share on the device: packing, zero points, and the constant right operand.
 
-use crate::Result;
+use crate::fact::Facts;
 use crate::lower::{Lower, Place, Placing};
+use crate::{Dim, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tilewright_device::Dispatch;
 use tilewright_kernels::{self as kernels, Int8B, Store, View, Zero};
@@ -15,6 +16,25 @@ pub(super) fn need_constants(cx: &Placing<'_>, inputs: &[usize]) -> Option<Place
     };
     let found = inputs.iter().find(open)?;
     Some(Place::host(format!("input {found} is not constant")))
+}
+
+/// Scales and zero points, where they are given: the inputs `single` must have one element, `each` one or one a channel.
+pub(super) fn parameters(
+    inputs: Facts<'_>,
+    single: &[usize],
+    each: &[usize],
+    channels: &Dim,
+) -> Result<()> {
+    for &i in single.iter().chain(each) {
+        let Some(count) = inputs.opt(i).and_then(|f| f.elements().known()) else {
+            continue;
+        };
+        let fits = each.contains(&i) && channels.known().is_none_or(|n| n == count);
+        if count != 1 && !fits {
+            return Err(inputs.error(format!("input {i} has {count} elements")));
+        }
+    }
+    Ok(())
 }
 
 /// Number of elements of an input, if it is there and known.

@@ -83,7 +83,7 @@ impl Operator for Lstm {
     }
 
     fn place(&self, cx: &Placing<'_>) -> Place {
-        recurrent_device::place(cx)
+        recurrent_device::place(&self.common, cx)
     }
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {

@@ -5,7 +5,7 @@ use super::matmul::{Product, product_shape};
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
-use crate::{Attrs, Fact, Result, samples};
+use crate::{Attrs, Dim, Fact, Result, samples};
 use tilewright_kernels::{self as kernels, Int8B, View, Zero};
 use tilewright_tensor::{DType, HostTensor};
 
@@ -160,6 +160,7 @@ impl Operator for QLinearMatMul {
         let (a, b, zero) = (inputs.req(0)?, inputs.req(3)?, inputs.req(7)?);
         bytes_only(inputs, &[a, b, zero])?;
         let shape = product_shape(inputs, &a.shape, &b.shape)?;
+        int8::parameters(inputs, &[6, 7], &[], &Dim::from(1i64))?;
         Ok(vec![Fact::new(zero.dtype, shape)])
     }
 
@@ -207,10 +208,10 @@ impl Operator for QLinearMatMul {
         if b.is_none_or(|b| b.rank() != 2) || !int8::has_terms(cx, [0, 3]) {
             return Place::host("only a matrix on the right has a kernel");
         }
-        if [1, 2, 6, 7]
-            .iter()
-            .any(|&i| int8::elements(cx, i) != Some(1))
-        {
+        let columns = b.and_then(|b| b.shape.last()).and_then(Dim::known);
+        let one = |i: &usize| int8::elements(cx, *i) == Some(1);
+        let one_each = |i: &usize| one(i) || int8::elements(cx, *i) == columns;
+        if ![1, 2, 6, 7].iter().all(one) || ![4, 5].iter().all(one_each) {
             return Place::host("only one scale a tensor, or one a column, have a kernel");
         }
         cx.by_storage_of(&[0])

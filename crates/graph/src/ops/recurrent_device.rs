@@ -1,14 +1,27 @@
 //! Recurrent layers on the device.
 
 use super::recurrent::{Recurrent, Sizes};
-use crate::Result;
 use crate::lower::{Lower, Place, Placing};
+use crate::{Dim, Error, Result};
 use tilewright_kernels::{self as kernels, Cell, Layout, Store, View, Weights};
 use tilewright_tensor::{DType, HostTensor};
 
+/// Each step of each direction is dispatched by itself, which takes 3 KB of a plan.
+const MAX_STEPS: usize = 8192;
+
 /// On the device for f32 and f16, unless there is nothing to compute.
-pub(super) fn place(cx: &Placing<'_>) -> Place {
+pub(super) fn place(of: &Recurrent, cx: &Placing<'_>) -> Place {
     let facts = (0..3).filter_map(|i| cx.inputs.opt(i));
+    let steps = cx
+        .inputs
+        .opt(0)
+        .and_then(|x| x.shape.get(usize::from(of.batch_first)));
+    if steps
+        .and_then(Dim::known)
+        .is_some_and(|n| n > MAX_STEPS as i64)
+    {
+        return Place::host(format!("a plan holds {MAX_STEPS} steps at most"));
+    }
     let empty = facts.flat_map(|f| &f.shape).any(|d| d.known() == Some(0));
     if empty {
         return Place::host("a layer without elements");
@@ -22,6 +35,12 @@ pub(super) fn lower(of: &Recurrent, cell: Cell, cx: &mut Lower<'_>) -> Result<()
     let size = Sizes::new(of, &x.shape, &r.shape);
     if size.batch == 0 || size.hidden == 0 || size.input == 0 {
         return Ok(());
+    }
+    if size.steps > MAX_STEPS {
+        return Err(Error::Limit {
+            what: format!("{} steps of a layer", size.steps),
+            limit: MAX_STEPS as u64,
+        });
     }
     let gates = r.shape[1] / size.hidden;
     let last = |cx: &mut Lower<'_>, output: usize| {

@@ -52,7 +52,7 @@ impl Operator for Rnn {
     }
 
     fn place(&self, cx: &Placing<'_>) -> Place {
-        recurrent_device::place(cx)
+        recurrent_device::place(&self.common, cx)
     }
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {

@@ -16,6 +16,9 @@ pub struct MaxRoiPool {
     pub spatial_scale: f32,
 }
 
+/// A corner further out than this is outside of every image all the same.
+const FAR: f64 = (1u64 << 30) as f64;
+
 impl Operator for MaxRoiPool {
     const NAMES: &'static [&'static str] = &["MaxRoiPool"];
 
@@ -51,7 +54,10 @@ impl Operator for MaxRoiPool {
         let mut out = vec![];
         for roi in rois.chunks(5) {
             let image = map.image(inputs, roi[0] as i64)?;
-            let corner = |i: usize| (roi[i] * f64::from(self.spatial_scale)).round() as i64;
+            let corner = |i: usize| {
+                let at = roi[i] * f64::from(self.spatial_scale);
+                at.round().clamp(-FAR, FAR) as i64
+            };
             let range = |axis: usize, cell: i64| {
                 let (from, to, size) = if axis == 0 {
                     (corner(2), corner(4), map.height)

@@ -170,3 +170,33 @@ pub(crate) fn claim(name: &str, dims: &[i64], raw: &'static [u8]) -> TensorProto
         ..tensor
     }
 }
+
+/// Floats between -1 and 1.
+pub(crate) fn ramp(shape: &[usize]) -> HostTensor {
+    let n: usize = shape.iter().product();
+    let values: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin()).collect();
+    HostTensor::from_vec(shape.to_vec(), values).unwrap()
+}
+
+pub(crate) fn ints(values: &[i64]) -> Attr {
+    Attr::Ints(values.to_vec())
+}
+
+/// Zeros.
+pub(crate) fn floats(shape: &[usize]) -> HostTensor {
+    HostTensor::zeros(DType::F32, shape).unwrap()
+}
+
+/// The smallest model.
+pub(crate) fn relu() -> Net {
+    let net = Net::new().input("x", DType::F32, &["2"]);
+    net.node("Relu", &["x"], &["y"], &[]).output("y")
+}
+
+/// A message must hold these parts.
+#[track_caller]
+pub(crate) fn says(error: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(error.contains(part), "no `{part}` in: {error}");
+    }
+}

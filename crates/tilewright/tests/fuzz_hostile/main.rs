@@ -9,8 +9,11 @@ mod alloc;
 mod attempt;
 mod bases;
 mod build;
-mod cases;
+mod flow;
 mod mutate;
+mod nets;
+mod reading;
+mod running;
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -148,7 +151,7 @@ fn case<'a>(bases: &'a Bases, donors: &[NodeProto], seed: u64) -> (&'a Base, Out
 #[test]
 fn mutations_are_errors_or_models() {
     let (cases, first) = (
-        number("TILEWRIGHT_FUZZ_CASES", 3000),
+        number("TILEWRIGHT_FUZZ_CASES", 10_000),
         number("TILEWRIGHT_FUZZ_SEED", 1),
     );
     let trace = number("TILEWRIGHT_FUZZ_TRACE", 0) != 0;

@@ -102,6 +102,9 @@ impl Stock<'_> {
 
 /// A damaged copy of a model.
 pub(crate) fn mutate(file: &[u8], donors: &[NodeProto], rng: &mut StdRng) -> Vec<u8> {
+    if rng.random_bool(0.01) {
+        return noise(rng);
+    }
     let structured = rng.random_bool(0.85);
     let mut out = match decode_model(file.to_vec()) {
         Ok(mut model) if structured => {
@@ -120,17 +123,44 @@ pub(crate) fn mutate(file: &[u8], donors: &[NodeProto], rng: &mut StdRng) -> Vec
     out
 }
 
+fn noise(rng: &mut StdRng) -> Vec<u8> {
+    let length = rng.random_range(0..200);
+    (0..length).map(|_| byte(rng)).collect()
+}
+
+/// Any byte, more often one of those that tags and lengths are spoilt by.
+fn byte(rng: &mut StdRng) -> u8 {
+    match rng.random_range(0..8) {
+        at @ 0..4 => [0, 0x7f, 0x80, 0xff][at],
+        _ => rng.random(),
+    }
+}
+
+/// A place in a file of `length` bytes: four of five times in its first 400 or last 100, where a small model has its
+/// structure. In weights damage is only another number.
+fn place(length: usize, rng: &mut StdRng) -> usize {
+    let near = rng.random_range(0..500);
+    match rng.random_range(0..5) {
+        0 => rng.random_range(0..length),
+        _ if near < 400 => near.min(length - 1),
+        _ => length.saturating_sub(near - 399),
+    }
+}
+
 fn damage_bytes(file: &mut Vec<u8>, rng: &mut StdRng) {
     if file.is_empty() {
         return;
     }
-    let at = rng.random_range(0..file.len());
+    let at = place(file.len(), rng);
     let length = rng.random_range(1..=16.min(file.len() - at));
     match rng.random_range(0..7) {
         0 => file.truncate(at),
         1 => file[at] ^= 1 << rng.random_range(0..8),
-        2 => file[at] = rng.random(),
-        3 => file[at] = [0, 0x7f, 0x80, 0xff][rng.random_range(0..4)],
+        2 => file[at] = byte(rng),
+        3 => {
+            let new: Vec<u8> = (0..length).map(|_| byte(rng)).collect();
+            file.splice(at..at, new);
+        }
         4 => drop(file.drain(at..at + length)),
         5 => {
             let again = file[at..at + length].to_vec();

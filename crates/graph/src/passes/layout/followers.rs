@@ -107,8 +107,8 @@ impl Pass<'_> {
                         let count = pairs.and_then(|v| new.fact(v)?.elements().known());
                         let halves = if matches!(op, Op::Pad(_)) { 2 } else { 1 };
                         match count {
-                            Some(n) => (0..n / halves).collect(),
-                            None => return Ok(None),
+                            Some(n) if n / halves <= rank as i64 => (0..n / halves).collect(),
+                            _ => return Ok(None),
                         }
                     }
                 };
