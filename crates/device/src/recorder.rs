@@ -132,8 +132,10 @@ impl<'a> Recorder<'a> {
         to_offset: u64,
         bytes: u64,
     ) -> Self {
-        let checked = check_copy(self.gpu, from, from_offset, bytes)
-            .and_then(|()| check_copy(self.gpu, to, to_offset, bytes));
+        let usage = wgpu::BufferUsages::COPY_SRC;
+        let checked = check_copy(self.gpu, from, from_offset, bytes, usage);
+        let usage = wgpu::BufferUsages::COPY_DST;
+        let checked = checked.and_then(|()| check_copy(self.gpu, to, to_offset, bytes, usage));
         let checked = match checked {
             Ok(()) if from == to => {
                 Err(from.range("copy", from_offset, bytes, "to the same buffer"))
@@ -261,8 +263,21 @@ fn nanoseconds_per_work(kind: AdapterKind) -> f64 {
     }
 }
 
-fn check_copy(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: u64) -> Result<()> {
+fn check_copy(
+    gpu: &Gpu,
+    buffer: &Buffer,
+    offset: u64,
+    bytes: u64,
+    usage: wgpu::BufferUsages,
+) -> Result<()> {
     buffer.check_range(gpu, "copy", offset, bytes)?;
+    if !buffer.raw().usage().contains(usage) {
+        let message = match usage {
+            wgpu::BufferUsages::COPY_SRC => "made without the usage COPY_SRC",
+            _ => "made without the usage COPY_DST",
+        };
+        return Err(buffer.range("copy", offset, bytes, message));
+    }
     if offset.is_multiple_of(4) && bytes.is_multiple_of(4) {
         return Ok(());
     }

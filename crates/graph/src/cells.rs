@@ -3,6 +3,7 @@
 use crate::convert::{from_device, to_device};
 use crate::lower::storage;
 use crate::plan::Commit;
+use crate::record::Copied;
 use crate::{Error, Graph, Result, Value};
 use std::collections::HashMap;
 use tilewright_device::{Buffer, BufferUse, Gpu, Recorder, SubmitOptions};
@@ -131,36 +132,35 @@ impl Cells {
         values: &HashMap<Value, HostTensor>,
         gpu: &Gpu,
     ) -> Result<()> {
-        let sources: Vec<_> = commits
-            .iter()
-            .map(|c| c.slot.and_then(|_| arena(c)))
-            .collect();
-        let mut recorder = Recorder::new(gpu);
-        let mut copies = false;
-        for (commit, source) in commits.iter().zip(&sources) {
-            if let (Some((from, at)), Some(Cell::Device { buffer, shape, .. })) =
-                (source, self.0.get(commit.state))
-            {
-                let bytes = 4 * shape.iter().product::<usize>() as u64;
-                if bytes > 0 {
-                    recorder = recorder.copy(from, *at, buffer, 0, bytes);
-                    copies = true;
-                }
-            }
-        }
-        if copies {
+        let copies = self.copies(commits, &arena);
+        let recorder = copies.iter().fold(Recorder::new(gpu), |r, c| c.onto(r));
+        if !copies.is_empty() {
             recorder.submit(SubmitOptions::new())?;
         }
-        for (commit, source) in commits.iter().zip(&sources) {
-            if source.is_none() {
+        for commit in commits {
+            if commit.slot.is_none() {
                 let missing = || Error::Graph(format!("{} has no value", commit.value));
-                self.write(
-                    commit.state,
-                    values.get(&commit.value).ok_or_else(missing)?,
-                    Some(gpu),
-                )?;
+                let value = values.get(&commit.value).ok_or_else(missing)?;
+                self.write(commit.state, value, Some(gpu))?;
             }
         }
         Ok(())
+    }
+
+    /// The copies of next values in the arena.
+    pub(crate) fn copies(
+        &self,
+        commits: &[Commit],
+        arena: impl Fn(&Commit) -> Option<(Buffer, u64)>,
+    ) -> Vec<Copied> {
+        let copy = |commit: &Commit| match self.0.get(commit.state)? {
+            Cell::Device { buffer, shape, .. } => {
+                let bytes = 4 * shape.iter().product::<usize>() as u64;
+                let (from, to) = (arena(commit)?, (buffer.clone(), 0));
+                (bytes > 0).then_some(Copied { from, to, bytes })
+            }
+            Cell::Host(_) => None,
+        };
+        commits.iter().filter_map(copy).collect()
     }
 }

@@ -4,12 +4,13 @@ use crate::bind::bind;
 use crate::control::Turn;
 use crate::lower::Place;
 use crate::passes::Known;
-use crate::plan::Plan;
+use crate::plan::{Commit, Plan};
 use crate::session::{HostStep, deny};
 use crate::stage::{Late, Schedule};
-use crate::{Bindings, Fact, Graph, Model, Op, Result, passes};
+use crate::{Bindings, Fact, Graph, Model, Op, Result, Value, passes};
+use std::collections::HashSet;
 use std::sync::Arc;
-use tilewright_device::{Buffer, Replay};
+use tilewright_device::{Buffer, Replay, Slot};
 use tilewright_tensor::HostTensor;
 
 /// How many plans, and forms of a late part, are kept. Batch sizes and sequence lengths repeat; more would hold memory.
@@ -77,6 +78,18 @@ pub(crate) struct Bound {
     pub(crate) replays: Vec<Option<Replay>>,
     /// The arena that the replays are bound to.
     pub(crate) arena: Option<Buffer>,
+}
+
+impl Bound {
+    /// First byte of a slot in the arena.
+    pub(crate) fn place_of(&self, slot: Slot) -> u64 {
+        self.plan.offsets[self.plan.root(slot).0 as usize]
+    }
+
+    /// Where a state's next value lies, if that is in the arena.
+    pub(crate) fn source(&self, commit: &Commit) -> Option<(Buffer, u64)> {
+        Some((self.arena.clone()?, self.place_of(commit.slot?)))
+    }
 }
 
 impl Compiled {
@@ -165,6 +178,24 @@ impl Compiled {
         for (_, _, part) in &mut self.late {
             part.release(keep);
         }
+    }
+
+    /// Values of the newest plan that the host reads, where these outputs go to buffers instead of it.
+    pub(crate) fn host_reads(&self, bound: &[bool]) -> HashSet<Value> {
+        let outputs = self.graph.outputs().iter().zip(bound);
+        let given = outputs.filter(|(_, bound)| !**bound);
+        let mut reads: HashSet<Value> = given.map(|((_, v), _)| *v).collect();
+        let late = self.schedule.late.iter();
+        reads.extend(late.clone().flat_map(|l| &l.takes));
+        let computed = late.flat_map(|l| &l.compute).map(|i| *i as usize);
+        let places = self.schedule.places.iter().enumerate();
+        let on_host = places.filter(|(_, place)| matches!(place, Some(Place::Host(_))));
+        for i in computed.chain(on_host.map(|(i, _)| i)) {
+            reads.extend(self.graph.nodes()[i].inputs.iter().flatten());
+        }
+        let commits = self.bound.first().into_iter().flat_map(|b| &b.plan.commits);
+        reads.extend(commits.filter(|c| c.slot.is_none()).map(|c| c.value));
+        reads
     }
 
     pub(crate) fn host_steps(&self) -> Vec<HostStep> {

@@ -4,16 +4,20 @@ use crate::cells::Cells;
 use crate::compiled::{Bodies, Bound, Compiled};
 use crate::control;
 use crate::convert::{from_device, to_device};
+use crate::io::{DeviceTensor, Feed, Wires, checked, fits};
 use crate::limits::Meter;
 use crate::lower::SlotUse;
 use crate::plan::{Commit, PlanStage, Transfer};
-use crate::session::{NodeTime, checked};
+use crate::record::Copied;
+use crate::session::NodeTime;
 use crate::{Error, Graph, Model, Op, Result, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use tilewright_device::{Buffer, BufferUse, Profiler, Recorder, Slot, SubmitOptions};
+use tilewright_device::{
+    Buffer, BufferUse, Gpu, Profiler, Recorder, Replay, Slot, SubmitOptions, Timing,
+};
 use tilewright_tensor::HostTensor;
 
 /// What a session keeps from run to run besides its plans.
@@ -31,99 +35,209 @@ pub(crate) struct Engine {
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Runs a compiled graph on the engine's device.
+/// Runs a compiled graph on the engine's device; none for outputs that went to buffers.
 pub(crate) fn run<'a>(
     engine: &'a mut Engine,
     compiled: &'a mut Compiled,
-    inputs: Vec<HostTensor>,
-) -> Boxed<'a, Result<Vec<HostTensor>>> {
+    wires: Wires,
+) -> Boxed<'a, Result<Vec<Option<HostTensor>>>> {
     Box::pin(async move {
-        let (inputs, bindings) = checked(&compiled.graph, inputs)?;
-        let mut values: HashMap<Value, HostTensor> = compiled
-            .graph
-            .inputs()
-            .iter()
-            .map(|(_, v)| *v)
-            .zip(inputs)
-            .collect();
+        let bindings = checked(&compiled.graph, &wires.feeds)?;
+        wires.check_sinks(&compiled.graph, &bindings)?;
         compiled.bind(&engine.model, &bindings)?;
         engine.place(compiled).await?;
-        let Compiled {
-            graph,
-            bound,
-            bodies,
-            ..
-        } = &mut *compiled;
-        let Some(bound) = bound.first() else {
-            return Err(Error::Graph("no plan".into()));
-        };
-        values.extend(bound.plan.sizes.iter().cloned());
-        for &(v, at) in &bound.plan.reads {
-            values.insert(v, engine.states.read(at, engine.model.gpu()).await?);
-        }
-        for (i, stage) in bound.plan.stages.iter().enumerate() {
-            engine.meter.time()?;
-            match stage {
-                PlanStage::Host(node) => {
-                    engine.on_host(graph, bodies, *node, &mut values).await?;
-                }
-                PlanStage::Device {
-                    uploads, downloads, ..
-                } => {
-                    engine
-                        .stage(graph, bound, i, uploads, downloads, &mut values)
-                        .await?;
-                }
-            }
-        }
-        engine.commit(bound, graph, &mut values)?;
+        let mut values = Values::new(compiled, wires);
+        engine.stages(compiled, &mut values).await?;
         late(engine, compiled, values).await
     })
+}
+
+/// Runs a compiled graph from host to host.
+async fn on_device(
+    engine: &mut Engine,
+    compiled: &mut Compiled,
+    inputs: Vec<HostTensor>,
+) -> Result<Vec<HostTensor>> {
+    let wires = Wires::host(&compiled.graph, inputs);
+    Ok(run(engine, compiled, wires)
+        .await?
+        .into_iter()
+        .flatten()
+        .collect())
+}
+
+/// The values of a run so far.
+struct Values {
+    host: HashMap<Value, HostTensor>,
+    /// Inputs in buffers of the caller.
+    fed: HashMap<Value, DeviceTensor>,
+    /// Where outputs go that do not go to the host, in the graph's order; taken when they are there.
+    sinks: Vec<Option<DeviceTensor>>,
+    /// Which outputs went to buffers, or will.
+    bound: Vec<bool>,
+    /// What the host reads; all, where nothing is in buffers.
+    reads: Option<HashSet<Value>>,
+}
+
+impl Values {
+    /// The inputs of a graph whose plan is bound.
+    fn new(compiled: &Compiled, wires: Wires) -> Values {
+        let Wires { feeds, sinks } = wires;
+        let (mut host, mut fed) = (HashMap::new(), HashMap::new());
+        for ((_, v), feed) in compiled.graph.inputs().iter().zip(feeds) {
+            match feed {
+                Feed::Host(t) => drop(host.insert(*v, t)),
+                Feed::Device(t) => drop(fed.insert(*v, t)),
+            }
+        }
+        let bound: Vec<bool> = sinks.iter().map(Option::is_some).collect();
+        let some = !fed.is_empty() || bound.contains(&true);
+        let reads = some.then(|| compiled.host_reads(&bound));
+        Values {
+            host,
+            fed,
+            sinks,
+            bound,
+            reads,
+        }
+    }
+
+    fn read_by_host(&self, v: Value) -> bool {
+        self.reads.as_ref().is_none_or(|reads| reads.contains(&v))
+    }
+
+    /// Inputs in buffers that the host reads.
+    async fn fetch(&mut self, gpu: &Gpu) -> Result<()> {
+        for (&v, t) in &self.fed {
+            if self.reads.as_ref().is_some_and(|reads| reads.contains(&v)) {
+                self.host.insert(v, t.read(gpu).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The sinks of output values that are on the device now.
+    fn take_sinks(&mut self, graph: &Graph, v: Value) -> Vec<DeviceTensor> {
+        let outputs = graph.outputs().iter().zip(&mut self.sinks);
+        let of = outputs.filter(|((_, output), _)| *output == v);
+        of.filter_map(|(_, sink)| sink.take()).collect()
+    }
+
+    /// Puts output `i` into its sink, from the host or from the buffer that it was fed in.
+    fn fill(&self, gpu: &Gpu, graph: &Graph, i: usize, sink: &DeviceTensor) -> Result<()> {
+        let (name, v) = &graph.outputs()[i];
+        if let Some(fed) = self.fed.get(v) {
+            let (from, to) = (fed.buffer(), sink.buffer());
+            let copy = Recorder::new(gpu).copy(from, fed.offset(), to, sink.offset(), fed.bytes());
+            return Ok(copy.submit(SubmitOptions::new())?);
+        }
+        let t = value(graph, &self.host, *v)?;
+        fits(name, sink, t.dtype(), t.shape())?;
+        sink.write(gpu, &t)
+    }
 }
 
 /// Computes what has to wait for the values so far, and collects the outputs.
 async fn late(
     engine: &mut Engine,
     compiled: &mut Compiled,
-    mut values: HashMap<Value, HostTensor>,
-) -> Result<Vec<HostTensor>> {
+    mut values: Values,
+) -> Result<Vec<Option<HostTensor>>> {
     let mut rest = vec![];
     if let Some(late) = compiled.schedule.late.clone() {
         for &node in &late.compute {
             let Compiled { graph, bodies, .. } = &mut *compiled;
-            engine.on_host(graph, bodies, node, &mut values).await?;
+            engine
+                .on_host(graph, bodies, node, &mut values.host)
+                .await?;
         }
         let taken = late
             .takes
             .iter()
-            .map(|v| value(&compiled.graph, &values, *v))
+            .map(|v| value(&compiled.graph, &values.host, *v))
             .collect::<Result<Vec<_>>>()?;
         let part = compiled.late_part(&late, &taken, &engine.model)?;
         // Inputs that became constants are no longer inputs.
         let names: Vec<Arc<str>> = part.graph.inputs().iter().map(|(n, _)| n.clone()).collect();
         let fed = (late.graph.inputs().iter().zip(taken)).filter(|((n, _), _)| names.contains(n));
-        let fed = fed.map(|(_, t)| t).collect();
-        rest = run(engine, part, fed).await?;
+        let mut wires = Wires::host(&part.graph, fed.map(|(_, t)| t));
+        for (sink, at) in values.sinks.iter_mut().zip(&late.outputs) {
+            if let Some(at) = at {
+                wires.sinks[*at] = sink.take();
+            }
+        }
+        rest = run(engine, part, wires).await?;
     }
-    let outputs = compiled.graph.outputs();
-    let index = |i: usize| compiled.schedule.late.as_ref().and_then(|l| l.outputs[i]);
-    (outputs.iter().enumerate())
-        .map(|(i, (_, v))| match index(i) {
-            Some(at) => Ok(rest[at].clone()),
-            None => value(&compiled.graph, &values, *v),
-        })
-        .collect()
+    let (graph, gpu) = (&compiled.graph, engine.model.gpu());
+    let late = |i: usize| compiled.schedule.late.as_ref().and_then(|l| l.outputs[i]);
+    let mut outputs = vec![];
+    for (i, (_, v)) in graph.outputs().iter().enumerate() {
+        if let (Some(sink), Some(gpu)) = (&values.sinks[i], gpu) {
+            values.fill(gpu, graph, i, sink)?;
+        }
+        outputs.push(match late(i) {
+            Some(at) => rest[at].take(),
+            None if values.bound[i] => None,
+            None => Some(value(graph, &values.host, *v)?),
+        });
+    }
+    Ok(outputs)
+}
+
+/// The tensor of a constant.
+pub(crate) fn constant(graph: &Graph, v: Value) -> Option<HostTensor> {
+    match &graph.node(v).op {
+        Op::Constant(c) => Some(c.tensor.clone()),
+        _ => None,
+    }
 }
 
 fn value(graph: &Graph, values: &HashMap<Value, HostTensor>, v: Value) -> Result<HostTensor> {
-    match (&graph.node(v).op, values.get(&v)) {
-        (Op::Constant(c), _) => Ok(c.tensor.clone()),
-        (_, Some(t)) => Ok(t.clone()),
-        _ => Err(Error::Graph(format!("{v} has no value"))),
-    }
+    let found = constant(graph, v).or_else(|| values.get(&v).cloned());
+    found.ok_or_else(|| Error::Graph(format!("{v} has no value")))
 }
 
 impl Engine {
+    /// Everything that does not have to wait.
+    async fn stages(&mut self, compiled: &mut Compiled, values: &mut Values) -> Result<()> {
+        let Compiled {
+            graph,
+            bound,
+            bodies,
+            ..
+        } = compiled;
+        let Some(bound) = bound.first() else {
+            return Err(Error::Graph("no plan".into()));
+        };
+        values.host.extend(bound.plan.sizes.iter().cloned());
+        if let Some(gpu) = self.model.gpu() {
+            values.fetch(gpu).await?;
+        }
+        for &(v, at) in &bound.plan.reads {
+            values
+                .host
+                .insert(v, self.states.read(at, self.model.gpu()).await?);
+        }
+        for (i, stage) in bound.plan.stages.iter().enumerate() {
+            self.meter.time()?;
+            match stage {
+                PlanStage::Host(node) => {
+                    self.on_host(graph, bodies, *node, &mut values.host).await?;
+                }
+                PlanStage::Device {
+                    uploads, downloads, ..
+                } => {
+                    self.write(graph, bound, uploads, values)?;
+                    let sunk = self
+                        .dispatch(graph, bound, i, (uploads, downloads), values)
+                        .await?;
+                    self.read(bound, downloads, &sunk, values).await?;
+                }
+            }
+        }
+        self.commit(bound, graph, &mut values.host)
+    }
+
     /// A node on the host; the bodies of control flow run on the device.
     async fn on_host(
         &mut self,
@@ -161,7 +275,7 @@ impl Engine {
             self.meter.time()?;
             let body = bodies.get(&turn, &self.model)?;
             self.depth += 1;
-            let outputs = run(self, body, turn.inputs).await;
+            let outputs = on_device(self, body, turn.inputs).await;
             self.depth -= 1;
             walk.accept(outputs?)?;
         }
@@ -169,7 +283,7 @@ impl Engine {
     }
 
     /// Makes the arena large enough and puts the newest plan's dispatches on the device.
-    async fn place(&mut self, compiled: &mut Compiled) -> Result<()> {
+    pub(crate) async fn place(&mut self, compiled: &mut Compiled) -> Result<()> {
         let Some(gpu) = self.model.gpu().cloned() else {
             return Ok(());
         };
@@ -253,73 +367,127 @@ impl Engine {
             let t = value(graph, values, commit.value)?;
             values.insert(commit.value, t);
         }
-        let offset = |c: &Commit| Some(bound.plan.offsets[bound.plan.root(c.slot?).0 as usize]);
-        let arena = |c: &Commit| Some((bound.arena.clone()?, offset(c)?));
-        self.states.commit(&bound.plan.commits, arena, values, gpu)
+        let source = |c: &Commit| bound.source(c);
+        self.states.commit(&bound.plan.commits, source, values, gpu)
     }
 
-    /// One submission with its copies.
-    async fn stage(
-        &mut self,
+    /// Writes what the host has and the device reads.
+    fn write(
+        &self,
         graph: &Graph,
         bound: &Bound,
-        index: usize,
         uploads: &[Transfer],
-        downloads: &[Transfer],
-        values: &mut HashMap<Value, HostTensor>,
+        values: &Values,
     ) -> Result<()> {
         let (Some(gpu), Some(arena)) = (self.model.gpu(), &bound.arena) else {
             return Ok(());
         };
-        let at = |t: &Transfer| bound.plan.offsets[bound.plan.root(t.slot).0 as usize];
-        for t in uploads.iter().filter(|t| !t.shape.contains(&0)) {
-            let tensor = value(graph, values, t.value)?;
-            gpu.write(
-                arena,
-                at(t),
-                &to_device(&tensor, &graph.node(t.value).name)?,
-            )?;
-        }
-        if let Some(Some(replay)) = bound.replays.get(index) {
-            if let Some(times) = &mut self.profile {
-                let steps: Vec<_> = stage_dispatches(&bound.plan.stages[index]).collect();
-                for timing in Profiler::new(gpu)?.run(replay).await? {
-                    let (node, shader) = steps[timing.step];
-                    let node = &graph.nodes()[node as usize];
-                    let (op, name) = (node.op.name().to_string(), node.name.to_string());
-                    let shader = shader.to_string();
-                    times.push(NodeTime {
-                        node: name,
-                        op,
-                        shader,
-                        nanoseconds: timing.nanoseconds,
-                    });
-                }
-            } else {
-                Recorder::new(gpu)
-                    .run(replay)
-                    .submit_paced(self.submit.clone())
-                    .await?;
-            }
-        }
-        let full = |t: &&Transfer| !t.shape.contains(&0);
-        let bytes = |t: &Transfer| 4 * t.shape.iter().product::<usize>() as u64;
-        let ranges: Vec<_> = downloads
-            .iter()
-            .filter(full)
-            .map(|t| (arena.clone(), at(t), bytes(t)))
-            .collect();
-        let mut read = gpu.read_all(&ranges).await?.into_iter();
-        for t in downloads {
-            let data = if t.shape.contains(&0) {
-                vec![]
-            } else {
-                read.next().unwrap_or_default()
-            };
-            values.insert(t.value, from_device(&data, t.dtype, &t.shape)?);
+        let held = |t: &&Transfer| !t.is_empty() && !values.fed.contains_key(&t.value);
+        for t in uploads.iter().filter(held) {
+            let tensor = value(graph, &values.host, t.value)?;
+            let data = to_device(&tensor, &graph.node(t.value).name)?;
+            gpu.write(arena, bound.place_of(t.slot), &data)?;
         }
         Ok(())
     }
+
+    /// One submission: the dispatches of a stage between copies from and to the caller's buffers. The values that went there.
+    async fn dispatch(
+        &mut self,
+        graph: &Graph,
+        bound: &Bound,
+        index: usize,
+        (uploads, downloads): (&[Transfer], &[Transfer]),
+        values: &mut Values,
+    ) -> Result<HashSet<Value>> {
+        let mut sunk = HashSet::new();
+        let (Some(gpu), Some(arena)) = (self.model.gpu(), &bound.arena) else {
+            return Ok(sunk);
+        };
+        let place = |t: &Transfer| (arena.clone(), bound.place_of(t.slot));
+        let mut before = vec![];
+        for t in uploads.iter().filter(|t| !t.is_empty()) {
+            if let Some(fed) = values.fed.get(&t.value) {
+                let from = (fed.buffer().clone(), fed.offset());
+                let (to, bytes) = (place(t), t.bytes());
+                before.push(Copied { from, to, bytes });
+            }
+        }
+        let mut after = vec![];
+        for t in downloads {
+            for sink in values.take_sinks(graph, t.value) {
+                let to = (sink.buffer().clone(), sink.offset());
+                let (from, bytes) = (place(t), t.bytes());
+                after.push(Copied { from, to, bytes });
+                sunk.insert(t.value);
+            }
+        }
+        let copies = |r, copies| <[Copied]>::iter(copies).fold(r, |r, c: &Copied| c.onto(r));
+        let mut recorder = copies(Recorder::new(gpu), &before);
+        if let Some(Some(replay)) = bound.replays.get(index) {
+            if let Some(times) = &mut self.profile {
+                recorder.submit(self.submit.clone())?;
+                times.extend(profiled(gpu, graph, &bound.plan.stages[index], replay).await?);
+                recorder = Recorder::new(gpu);
+            } else {
+                recorder = recorder.run(replay);
+            }
+        }
+        let recorder = copies(recorder, &after);
+        recorder.submit_paced(self.submit.clone()).await?;
+        Ok(sunk)
+    }
+
+    /// Reads back what the host reads.
+    async fn read(
+        &self,
+        bound: &Bound,
+        downloads: &[Transfer],
+        sunk: &HashSet<Value>,
+        values: &mut Values,
+    ) -> Result<()> {
+        let (Some(gpu), Some(arena)) = (self.model.gpu(), &bound.arena) else {
+            return Ok(());
+        };
+        let wanted: Vec<&Transfer> = (downloads.iter())
+            .filter(|t| !sunk.contains(&t.value) || values.read_by_host(t.value))
+            .collect();
+        let ranges: Vec<_> = (wanted.iter().filter(|t| !t.is_empty()))
+            .map(|t| (arena.clone(), bound.place_of(t.slot), t.bytes()))
+            .collect();
+        let mut read = gpu.read_all(&ranges).await?.into_iter();
+        for t in wanted {
+            let data = match t.is_empty() {
+                true => vec![],
+                false => read.next().unwrap_or_default(),
+            };
+            let tensor = from_device(&data, t.dtype, &t.shape)?;
+            values.host.insert(t.value, tensor);
+        }
+        Ok(())
+    }
+}
+
+/// Runs a stage's dispatches one by one, with their times.
+async fn profiled(
+    gpu: &Gpu,
+    graph: &Graph,
+    stage: &PlanStage,
+    replay: &Replay,
+) -> Result<Vec<NodeTime>> {
+    let steps: Vec<_> = stage_dispatches(stage).collect();
+    let timings = Profiler::new(gpu)?.run(replay).await?;
+    let time = |timing: &Timing| {
+        let (node, shader) = steps[timing.step];
+        let node = &graph.nodes()[node as usize];
+        NodeTime {
+            node: node.name.to_string(),
+            op: node.op.name().to_string(),
+            shader: shader.to_string(),
+            nanoseconds: timing.nanoseconds,
+        }
+    };
+    Ok(timings.iter().map(time).collect())
 }
 
 fn stage_dispatches(stage: &PlanStage) -> impl Iterator<Item = (u32, &'static str)> {

@@ -54,6 +54,24 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A buffer bound to a graph output does not fit it.
+    #[error("output `{name}`: {what}")]
+    Output {
+        /// Output name.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A run cannot be recorded into a caller's encoder, because this node needs the host while it runs.
+    #[error("node `{node}` ({op}) cannot be recorded: {reason}")]
+    NotRecordable {
+        /// Node name.
+        node: String,
+        /// Operator name.
+        op: String,
+        /// Why.
+        reason: String,
+    },
     /// A size is not known when it has to be.
     #[error("the size `{}` has no value", symbol.name())]
     Unbound {

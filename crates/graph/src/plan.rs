@@ -28,6 +28,18 @@ pub struct Transfer {
     pub shape: Vec<usize>,
 }
 
+impl Transfer {
+    /// True for a tensor without elements: nothing is copied.
+    pub fn is_empty(&self) -> bool {
+        self.shape.contains(&0)
+    }
+
+    /// Bytes on the device.
+    pub fn bytes(&self) -> u64 {
+        4 * self.shape.iter().product::<usize>() as u64
+    }
+}
+
 /// A stage with everything it needs.
 #[derive(Clone, Debug)]
 pub enum PlanStage {

@@ -3,12 +3,14 @@
 use crate::cells::Cells;
 use crate::compiled::Compiled;
 use crate::engine::{Engine, run};
+use crate::io::{IoBinding, Wires, checked};
 use crate::limits::Meter;
 use crate::lower::Place;
 use crate::model::Fallback;
-use crate::{Bindings, Error, Graph, Model, Result, Symbol, host};
+use crate::record::record;
+use crate::{Error, Graph, Model, Result, host};
 use std::sync::Arc;
-use tilewright_device::SubmitOptions;
+use tilewright_device::{Recorder, SubmitOptions};
 use tilewright_tensor::HostTensor;
 
 /// One user of a model. It owns the memory of activations; runs are one at a time.
@@ -91,28 +93,51 @@ impl Session {
         &mut self,
         inputs: &[(&str, HostTensor)],
     ) -> Result<Vec<(Arc<str>, HostTensor)>> {
-        let ordered = order(self.engine.model.graph(), inputs)?;
+        let io = IoBinding::new();
+        let io = inputs.iter().fold(io, |io, (n, t)| io.input(n, t.clone()));
+        self.run_with(io).await
+    }
+
+    /// Runs the model with inputs from, and outputs to, buffers of the caller; the other outputs in the model's order.
+    ///
+    /// # Errors
+    /// [`Error::Input`] and [`Error::Output`] for a name, type or shape that does not fit the model, and for a buffer that is
+    /// too small; whatever a run can end with.
+    pub async fn run_with(&mut self, io: IoBinding) -> Result<Vec<(Arc<str>, HostTensor)>> {
+        let wires = io.wires(self.engine.model.graph())?;
         self.engine.meter = Meter::new(self.engine.model.options().limits);
         let outputs = match self.engine.model.gpu() {
-            None => {
-                let graph = &self.root.graph;
-                let mut states = self.engine.states.host();
-                let inputs = checked(graph, ordered)?.0;
-                let outputs = host::metered(graph, &inputs, &mut states, &self.engine.meter)?;
-                for (i, t) in states.iter().enumerate() {
-                    self.engine.states.write(i, t, None)?;
-                }
-                outputs
-            }
-            Some(_) => run(&mut self.engine, &mut self.root, ordered).await?,
+            None => self.on_host(wires)?.into_iter().map(Some).collect(),
+            Some(_) => run(&mut self.engine, &mut self.root, wires).await?,
         };
-        let names = self
-            .model()
-            .graph()
-            .outputs()
-            .iter()
-            .map(|(n, _)| n.clone());
-        Ok(names.zip(outputs).collect())
+        let names = self.model().graph().outputs().iter().map(|(n, _)| n);
+        let given = names.zip(outputs);
+        Ok(given.filter_map(|(n, t)| Some((n.clone(), t?))).collect())
+    }
+
+    /// Records a run into a caller's encoder ([`Recorder::over`]) instead of submitting it. Outputs that are not bound are
+    /// not given; inputs on the host are copied now. The commands may be submitted at any time, also after other runs, and
+    /// states change when they are executed.
+    ///
+    /// # Errors
+    /// Those of [`Session::run_with`]; [`Error::NotRecordable`] for a model that needs the host between its dispatches, or
+    /// whose shapes depend on data: it names the node.
+    pub async fn record(&mut self, io: IoBinding, recorder: Recorder<'_>) -> Result<()> {
+        let wires = io.wires(self.engine.model.graph())?;
+        self.engine.meter = Meter::new(self.engine.model.options().limits);
+        record(&mut self.engine, &mut self.root, wires, recorder).await
+    }
+
+    fn on_host(&mut self, wires: Wires) -> Result<Vec<HostTensor>> {
+        let graph = &self.root.graph;
+        checked(graph, &wires.feeds)?;
+        let inputs = wires.all_host(graph)?;
+        let mut states = self.engine.states.host();
+        let outputs = host::metered(graph, &inputs, &mut states, &self.engine.meter)?;
+        for (i, t) in states.iter().enumerate() {
+            self.engine.states.write(i, t, None)?;
+        }
+        Ok(outputs)
     }
 
     /// The value of a state.
@@ -152,84 +177,6 @@ impl std::fmt::Debug for Session {
             .field("model", &self.engine.model)
             .finish_non_exhaustive()
     }
-}
-
-/// Inputs in the graph's order.
-fn order(graph: &Graph, inputs: &[(&str, HostTensor)]) -> Result<Vec<HostTensor>> {
-    let error = |name: &str, what: &str| Error::Input {
-        name: name.into(),
-        what: what.into(),
-    };
-    for (i, (name, _)) in inputs.iter().enumerate() {
-        if !graph.inputs().iter().any(|(n, _)| &**n == *name) {
-            return Err(error(name, "the model has no such input"));
-        }
-        if inputs[..i].iter().any(|(n, _)| n == name) {
-            return Err(error(name, "is given twice"));
-        }
-    }
-    let find = |name: &Arc<str>| {
-        inputs
-            .iter()
-            .find(|(n, _)| *n == &**name)
-            .map(|(_, t)| t.clone())
-    };
-    graph
-        .inputs()
-        .iter()
-        .map(|(name, _)| find(name).ok_or_else(|| error(name, "is missing")))
-        .collect()
-}
-
-/// The inputs and the sizes that they bind; an error where they contradict the graph.
-pub(crate) fn checked(
-    graph: &Graph,
-    inputs: Vec<HostTensor>,
-) -> Result<(Vec<HostTensor>, Bindings)> {
-    let mut bindings = Bindings::default();
-    for ((name, v), t) in graph.inputs().iter().zip(&inputs) {
-        let Some(fact) = graph.fact(*v) else { continue };
-        let error = |what: String| Error::Input {
-            name: name.to_string(),
-            what,
-        };
-        if fact.dtype != t.dtype() {
-            return Err(error(format!("must be {}, got {}", fact.dtype, t.dtype())));
-        }
-        if fact.rank() != t.rank() {
-            return Err(error(format!(
-                "must be {fact}, got a shape of {:?}",
-                t.shape()
-            )));
-        }
-        for (d, &n) in fact.shape.iter().zip(t.shape().iter()) {
-            let n = n as i64;
-            if let Some(least) = d.as_symbol().map(Symbol::least).filter(|&least| n < least) {
-                return Err(error(format!(
-                    "size {d} is {n}, but the graph was made for sizes of at least {least} (see Symbol::maybe_empty)"
-                )));
-            }
-            if let Some(symbol) = d.as_symbol()
-                && let Some(before) = bindings.set(symbol.clone(), n)
-                && before != n
-            {
-                return Err(error(format!(
-                    "size {d} is {n} here and {before} elsewhere"
-                )));
-            }
-        }
-    }
-    for ((name, v), t) in graph.inputs().iter().zip(&inputs) {
-        let Some(fact) = graph.fact(*v) else { continue };
-        if fact.bind(&bindings)? != t.shape()[..] {
-            let what = format!("must be {fact}, got a shape of {:?}", t.shape());
-            return Err(Error::Input {
-                name: name.to_string(),
-                what,
-            });
-        }
-    }
-    Ok((inputs, bindings))
 }
 
 /// An error for the first node that would run on the host, if that is forbidden.
