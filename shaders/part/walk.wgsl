@@ -1,7 +1,7 @@
 //! Which elements of x [outer, n, inner] a thread visits; L is what it loads at once.
-//! ROWS (inner is 1): LANES neighbours share a row, and one of `splits` chunks of it; n and chunk count in L.
-//! Else a thread owns ACROSS neighbouring L of inner; inner counts in L. There are `count` rows or owners.
-//! Set: ROWS LANES THREADS (a multiple of LANES)  ACROSS (1 with ROWS)
+//! LANES neighbours share what lies along n, or one of `splits` chunks of it. ROWS (inner is 1): they have a row; n and chunk
+//! count in L. Else they own ACROSS neighbouring L of inner; inner counts in L. There are `count` rows or owners.
+//! Set: ROWS LANES THREADS (a multiple of LANES)  ACROSS (1 with ROWS or several LANES)
 //#use grid
 //#need ROWS LANES THREADS ACROSS
 //#param n: u32
@@ -21,24 +21,17 @@ fn walk(group: vec3<u32>, groups: vec3<u32>, thread: u32) -> Walk {
     let flat = flat_group(group, groups) * THREADS + thread;
     w.out = flat / LANES;
     let owners = (p.inner + ACROSS - 1u) / ACROSS;
-    let row = select(flat / owners, w.out, ROWS);
+    let row = select(w.out / owners, w.out, ROWS);
     let begin = row % p.splits * p.chunk;
     let to = min(begin + p.chunk, p.n);
     w.row = row / p.splits;
-    w.column = flat % owners * ACROSS;
-    w.first = begin;
-    w.at = (w.row * p.n + begin) * p.inner + w.column;
-    w.by = p.inner;
-    w.skip = 1u;
-    w.steps = to - begin;
-    if ROWS {
-        let lane = thread % LANES;
-        w.first = begin + lane;
-        w.at = w.row * p.n + w.first;
-        w.by = LANES;
-        w.skip = LANES;
-        w.steps = (max(to, w.first) - w.first + LANES - 1u) / LANES;
-    }
+    w.column = select(w.out % owners * ACROSS, 0u, ROWS);
+    w.first = begin + thread % LANES;
+    let inner = select(p.inner, 1u, ROWS);
+    w.at = (w.row * p.n + w.first) * inner + w.column;
+    w.by = LANES * inner;
+    w.skip = LANES;
+    w.steps = (max(to, w.first) - w.first + LANES - 1u) / LANES;
     // Nobody leaves early: barriers follow.
     if w.out >= p.count { w.steps = 0u; }
     if !ROWS { w.out = row * p.inner + w.column; }

@@ -370,7 +370,7 @@ fn softmax(
         n: of.keys,
         inner: 1,
     };
-    let walk = Walk::exact(caps, form, true);
+    let walk = Walk::exact(caps, form, true, 8).shared();
     let wide = walk.width() == 4;
     let variant = typed(walk.variant("attention_softmax"), "f32", "f32", "f32")
         .part("fold_lse")

@@ -41,6 +41,7 @@ mod radix;
 mod recurrent;
 mod reduce;
 mod resize;
+mod rounds;
 mod scaled;
 mod scan;
 mod scatter;

@@ -66,7 +66,8 @@ pub fn norm(
         return Err(Error::shape("norm", what));
     }
     let quads = !matches!(adjust, Adjust::Channel { each, .. } if !each.is_multiple_of(4));
-    let walk = Walk::exact(caps, form, quads);
+    // Statistics take four loads a round, results one.
+    let walk = Walk::exact(caps, form, quads, 6).shared();
     let (centred, abs, inverse, epsilon) = match by {
         Norm::Variance(epsilon) => (true, false, 0u32, epsilon),
         Norm::Deviation(epsilon) => (true, false, 1, epsilon),
@@ -238,7 +239,7 @@ fn moments(caps: &Caps, x: &View, form: Form, scratch: &View) -> Result<Dispatch
     if scratch.span.bytes < channel_scratch(form) {
         return Err(Error::shape("moments", format!("{scratch} is too small")));
     }
-    let walk = Walk::exact(caps, rows, true);
+    let walk = Walk::exact(caps, rows, true, 2).shared();
     let variant = typed(walk.variant("moments"), "f32", "f32", "f32")
         .part(walk.share())
         .set("ABS", false);
@@ -328,7 +329,7 @@ pub fn by_channel(caps: &Caps, x: &View, form: Form, y: &View, table: &View) -> 
         return Err(Error::shape("by_channel", what));
     }
     let (rows, _) = moment_rows(form);
-    let walk = Walk::exact(caps, rows, true).split();
+    let walk = Walk::exact(caps, rows, true, 4).split();
     let variant = typed(walk.variant("by_channel"), "f32", "f32", "f32");
     let channels = form.n / if walk.rows() { 1 } else { walk.width() };
     let dispatch = walk.dispatch("by_channel", caps, variant, 2)?;

@@ -7,6 +7,9 @@ use crate::fill::word_sized;
 use crate::walk::{Form, Walk};
 use crate::{Error, Result, Store, View};
 
+/// Four loads a round.
+const ROUNDS: usize = 1;
+
 /// What a reduction makes of a group of elements.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -73,13 +76,13 @@ fn passes(caps: &Caps, shape: &[usize], axes: &[usize]) -> Vec<Pass> {
     let mut passes = Vec::new();
     for form in forms(shape, axes) {
         let out = form.outer * form.inner;
-        let walk = Walk::new(caps, form).across().split();
+        let walk = Walk::new(caps, form, ROUNDS).across().split();
         passes.push(Pass {
             walk,
             out: out * walk.splits,
         });
         if walk.splits > 1 {
-            let walk = Walk::new(caps, walk.rest()).across();
+            let walk = Walk::new(caps, walk.rest(), ROUNDS).across();
             passes.push(Pass { walk, out });
         }
     }
@@ -282,7 +285,7 @@ pub fn arg_max(
         let what = format!("{x} along {axis} is not {y}");
         return Err(Error::shape("arg_max", what));
     }
-    let walk = Walk::new(caps, form);
+    let walk = Walk::new(caps, form, ROUNDS).shared();
     let variant = typed(walk.variant("reduce"), scalar(x.store), "i32", "i32")
         .part("fold_arg")
         .part(order(x.store))

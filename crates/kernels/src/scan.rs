@@ -4,6 +4,7 @@ use tilewright_device::{Caps, Dispatch};
 
 use crate::fill::word_sized;
 use crate::reduce::{scalar, typed};
+use crate::rounds::most_rounds;
 use crate::walk::{Form, Walk};
 use crate::{Error, Result, View};
 
@@ -29,7 +30,7 @@ pub fn scan(
     }
     let form = Form::along(&x.shape, axis);
     // The elements of a vector load would need a scan of their own.
-    let walk = Walk::exact(caps, form, form.inner > 1);
+    let walk = Walk::exact(caps, form, form.inner > 1, 0);
     let ty = scalar(x.store);
     let variant = typed(walk.variant("scan"), ty, ty, ty)
         .part(if walk.lanes() > 1 {
@@ -38,12 +39,20 @@ pub fn scan(
             "scan_one"
         })
         .set("PROD", product);
-    let dispatch = walk.dispatch("scan", caps, variant, 2)?;
-    Ok(vec![
-        dispatch
-            .param("exclusive", u32::from(exclusive))
-            .param("reverse", u32::from(reverse))
-            .bind("X", x.span)
-            .bind("Y", y.span),
-    ])
+    let dispatch = walk
+        .dispatch("scan", caps, variant, 2)?
+        .param("exclusive", u32::from(exclusive))
+        .param("reverse", u32::from(reverse))
+        .bind("X", x.span)
+        .bind("Y", y.span);
+    // Each dispatch goes on where the last one ended. Extents fit u32: the walk has counted the elements.
+    let most = most_rounds(caps);
+    Ok((0..form.n)
+        .step_by(most)
+        .map(|from| {
+            let to = from.saturating_add(most).min(form.n);
+            let part = dispatch.clone();
+            part.param("begin", from as u32).param("end", to as u32)
+        })
+        .collect())
 }

@@ -11,7 +11,8 @@ use crate::{Error, Result, Store, View};
 /// # Errors
 /// [`Error::Storage`], [`Error::Shape`], [`Error::TooLarge`].
 pub fn softmax(caps: &Caps, x: &View, axis: usize, y: &View, log: bool) -> Result<Vec<Dispatch>> {
-    let walk = checked("softmax", caps, x, axis, y)?;
+    // The statistics take four loads a round, results one.
+    let walk = checked("softmax", caps, x, axis, y, 5)?;
     let variant = typed(walk.variant("softmax"), "f32", "f32", "f32")
         .part("fold_lse")
         .part(walk.share())
@@ -26,7 +27,7 @@ pub fn softmax(caps: &Caps, x: &View, axis: usize, y: &View, log: bool) -> Resul
 /// # Errors
 /// [`Error::Storage`], [`Error::Shape`], [`Error::TooLarge`].
 pub fn hardmax(caps: &Caps, x: &View, axis: usize, y: &View) -> Result<Vec<Dispatch>> {
-    let walk = checked("hardmax", caps, x, axis, y)?;
+    let walk = checked("hardmax", caps, x, axis, y, 8)?;
     let variant = typed(walk.variant("hardmax"), "f32", "i32", "i32")
         .part("fold_arg")
         .part("order_float")
@@ -37,14 +38,21 @@ pub fn hardmax(caps: &Caps, x: &View, axis: usize, y: &View) -> Result<Vec<Dispa
     Ok(vec![dispatch.bind("X", x.span).bind("Y", y.span)])
 }
 
-/// The walk along `axis` of x to y.
-fn checked(kernel: &'static str, caps: &Caps, x: &View, axis: usize, y: &View) -> Result<Walk> {
+/// The walk along `axis` of x to y, of which four loads cost `rounds`.
+fn checked(
+    kernel: &'static str,
+    caps: &Caps,
+    x: &View,
+    axis: usize,
+    y: &View,
+    rounds: usize,
+) -> Result<Walk> {
     f32_only(kernel, &[("x", x), ("y", y)])?;
     if x.shape != y.shape || x.elements() == 0 || axis >= x.shape.len() {
         let what = format!("{x} along {axis} is not {y}");
         return Err(Error::shape(kernel, what));
     }
-    Ok(Walk::new(caps, Form::along(&x.shape, axis)))
+    Ok(Walk::new(caps, Form::along(&x.shape, axis), rounds).shared())
 }
 
 /// An error unless all operands are f32.

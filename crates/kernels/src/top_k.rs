@@ -6,6 +6,7 @@ use crate::error::index;
 use crate::fill::word_sized;
 use crate::flat::flat;
 use crate::reduce::{order, scalar, typed};
+use crate::rounds::most_rounds;
 use crate::walk::{Form, Walk};
 use crate::{Error, Result, Store, View};
 
@@ -68,7 +69,7 @@ pub fn top_k(
         return sort(caps, x, form, k, largest, values, indices, keys);
     }
     // The elements of a vector load would be told apart by a dynamic index.
-    let walk = Walk::exact(caps, form, false);
+    let walk = Walk::exact(caps, form, false, 4).shared();
     let variant = typed(walk.variant("top_k"), scalar(x.store), "i32", "i32")
         .part("fold_arg")
         .part(order(x.store))
@@ -76,14 +77,22 @@ pub fn top_k(
         .set("MIN", false)
         .set("LAST", false)
         .set("SMALLEST", !largest);
-    let dispatch = walk.dispatch("top_k", caps, variant, k as u64)?;
-    Ok(vec![
-        dispatch
-            .param("k", index("top_k", "k", k)?)
-            .bind("X", x.span)
-            .bind("VALUES", values.span)
-            .bind("INDICES", indices.span),
-    ])
+    let picks = most_rounds(caps) / (walk.steps() + 1);
+    let parts = (0..k).step_by(picks.max(1));
+    let passes = picks.clamp(1, k) as u64;
+    let dispatch = walk
+        .dispatch("top_k", caps, variant, passes)?
+        .param("k", index("top_k", "k", k)?)
+        .bind("X", x.span)
+        .bind("VALUES", values.span)
+        .bind("INDICES", indices.span);
+    // No more than n elements are picked, and they fit u32.
+    let part = |from: usize| {
+        let to = from.saturating_add(picks.max(1)).min(k);
+        let part = dispatch.clone();
+        part.param("begin", from as u32).param("end", to as u32)
+    };
+    Ok(parts.map(part).collect())
 }
 
 /// Keys of all elements, sorted row by row, then the first k of each.

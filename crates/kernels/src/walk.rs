@@ -4,6 +4,7 @@ use tilewright_device::{AdapterKind, Caps, Dispatch, Variant, fold_groups};
 
 use crate::Result;
 use crate::error::index;
+use crate::rounds::{check_rounds, most_rounds};
 
 /// A tensor's extents around an axis, or around neighbouring axes, that a kernel works along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,9 @@ const GPU_UNITS: usize = 1 << 16;
 
 /// Threads from which a software adapter gets 64 a workgroup.
 const MANY: usize = 2048;
+/// Threads that share what is too long for one on a software adapter: at least as many as its subgroups have, at most as many
+/// as every adapter allows.
+const SOFTWARE_LANES: [usize; 2] = [16, 256];
 /// Bytes from row to row from which a software adapter is faster on few rows at a time: it prefetches from few pages.
 const FAR: usize = 1024;
 
@@ -72,6 +76,9 @@ pub(crate) struct Walk {
     width: usize,
     lanes: u32,
     software: bool,
+    /// Rounds that four loads of a thread cost, over all loops of the shader.
+    rounds: usize,
+    most_rounds: usize,
     /// Neighbouring loads of a row that a thread owns, each with an output.
     across: usize,
     /// Chunks of n, each with an output of its own.
@@ -82,13 +89,14 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// The walk along n as a whole. No extent may be 0. An axis of 1 may be walked as one with its neighbours: outputs
-    /// stay in place, but a thread's row and column mean nothing.
-    pub(crate) fn new(caps: &Caps, form: Form) -> Self {
-        Self::exact(caps, form.flat(), true)
+    /// stay in place, but a thread's row and column mean nothing. `rounds` are those that four loads of a thread cost, over
+    /// all loops of the shader; unless the walk is cut, [`Walk::shared`] must follow.
+    pub(crate) fn new(caps: &Caps, form: Form, rounds: usize) -> Self {
+        Self::exact(caps, form.flat(), true, rounds)
     }
 
     /// The walk along n as a whole, row by row; four elements at once only with `quads`. No extent may be 0.
-    pub(crate) fn exact(caps: &Caps, form: Form, quads: bool) -> Self {
+    pub(crate) fn exact(caps: &Caps, form: Form, quads: bool, rounds: usize) -> Self {
         let rows = form.inner == 1;
         let loaded = if rows { form.n } else { form.inner };
         let width = if quads && loaded.is_multiple_of(4) {
@@ -110,6 +118,8 @@ impl Walk {
             width,
             lanes,
             software,
+            rounds,
+            most_rounds: most_rounds(caps),
             across: 1,
             splits: 1,
             chunk: form.n,
@@ -117,13 +127,28 @@ impl Walk {
     }
 
     /// Loads of a thread.
-    fn steps(&self) -> usize {
+    pub(crate) fn steps(&self) -> usize {
         let loads = if self.rows {
-            self.form.n / self.width
+            self.chunk / self.width
         } else {
-            self.form.n
+            self.chunk
         };
         loads.div_ceil(self.lanes as usize)
+    }
+
+    /// Loads for which a thread's loops are not too long.
+    fn most_steps(&self) -> usize {
+        (self.most_rounds.saturating_mul(4) / self.rounds.max(1)).max(1)
+    }
+
+    /// The walk with as many threads to what lies along n as the adapter's loops ask for.
+    pub(crate) fn shared(mut self) -> Self {
+        let wanted = self.steps().div_ceil(self.most_steps());
+        if self.software && wanted > 1 {
+            let [least, most] = SOFTWARE_LANES;
+            self.lanes = wanted.next_power_of_two().clamp(least, most) as u32;
+        }
+        self
     }
 
     /// The walk with four loads side by side where that is what the adapter likes.
@@ -131,6 +156,8 @@ impl Walk {
         let loads = self.form.inner / self.width;
         if self.software && !self.rows && self.width == 4 && loads >= 4 {
             self.across = 4;
+            // Loads along n are not made four a round then.
+            self.rounds *= 4;
         }
         self
     }
@@ -146,7 +173,8 @@ impl Walk {
         let threads = self.count() * self.lanes as usize;
         let far = self.software && !self.rows && 4 * self.form.inner >= FAR;
         let wanted = if far { usize::MAX } else { units / threads };
-        let splits = wanted.min(self.steps() / worth);
+        let needed = self.steps().div_ceil(self.most_steps());
+        let splits = wanted.min(self.steps() / worth).max(needed);
         if splits > 1 {
             let step = if self.rows { self.width } else { 1 };
             self.chunk = self.form.n.div_ceil(splits).next_multiple_of(step);
@@ -168,11 +196,8 @@ impl Walk {
     /// Threads of a workgroup.
     fn threads(&self) -> u32 {
         // Few threads reach all cores of a software adapter only in small workgroups; many are dearer in them.
-        if self.software && self.count() < MANY {
-            16
-        } else {
-            self.lanes.max(64)
-        }
+        let few = self.software && self.count() < MANY;
+        self.lanes.max(if few { 16 } else { 64 })
     }
 
     /// What is left to fold: `[outer, splits, inner]`.
@@ -231,6 +256,9 @@ impl Walk {
         passes: u64,
     ) -> Result<Dispatch> {
         index(kernel, "the number of elements", self.form.elements())?;
+        if self.steps() > self.most_steps() {
+            check_rounds(kernel, caps, self.steps().saturating_mul(self.rounds) / 4)?;
+        }
         let along = if self.rows { self.width } else { 1 };
         let across = if self.rows { 1 } else { self.width };
         let groups = (self.count() * self.lanes as usize).div_ceil(self.threads() as usize);
@@ -261,7 +289,7 @@ mod tests {
         for caps in [Caps::webgpu_default(), software] {
             for n in [1, 3, 1000, 4096, 70_001, 1 << 20] {
                 for (outer, inner) in [(1, 1), (3, 1), (1, 8), (2, 3), (5000, 1)] {
-                    let walk = Walk::new(&caps, form(outer, n, inner)).split();
+                    let walk = Walk::new(&caps, form(outer, n, inner), 1).split();
                     assert!(walk.splits * walk.chunk >= walk.form.n);
                     assert!((walk.splits - 1) * walk.chunk < walk.form.n);
                     assert!(!walk.rows || walk.chunk.is_multiple_of(walk.width));
@@ -273,13 +301,16 @@ mod tests {
     #[test]
     fn one_long_row_is_cut_and_many_rows_are_not() {
         let caps = Caps::webgpu_default();
-        assert!(Walk::new(&caps, form(1, 1 << 24, 1)).split().splits > 64);
-        assert_eq!(Walk::new(&caps, form(1 << 14, 1024, 1)).split().splits, 1);
+        assert!(Walk::new(&caps, form(1, 1 << 24, 1), 1).split().splits > 64);
+        assert_eq!(
+            Walk::new(&caps, form(1 << 14, 1024, 1), 1).split().splits,
+            1
+        );
     }
 
     #[test]
     fn an_axis_of_one_is_walked_flat() {
-        let walk = Walk::new(&Caps::webgpu_default(), form(8, 1, 1));
+        let walk = Walk::new(&Caps::webgpu_default(), form(8, 1, 1), 1);
         assert_eq!((walk.form, walk.width), (form(1, 1, 8), 4));
     }
 }

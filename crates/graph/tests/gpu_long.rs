@@ -1,0 +1,138 @@
+//! Axes so long that one thread's loops would pass 65,535 rounds, after which lavapipe of Mesa 22 leaves every loop of a shader:
+//! docs/shaders.md, "Loops". Few values each, so that references stay cheap.
+
+mod common;
+
+use common::{check, gpu};
+use tilewright_device::GpuOptions;
+use tilewright_graph::{Attrs, Case, Op, samples};
+use tilewright_tensor::{DType, HostTensor};
+
+/// Longer than what a thread can visit four at a time, and no multiple of four.
+const LONG: usize = 300_002;
+/// Longer than what a thread can visit one at a time.
+const TALL: usize = 140_001;
+/// Sums of so many f32 round more often than those of the usual cases; what a loop leaves out is above 1e-3.
+const SUMS: f64 = 1e-8;
+
+fn op(attrs: &Attrs) -> Op {
+    Op::from_name(attrs.op(), attrs).unwrap()
+}
+
+fn case(attrs: &Attrs, inputs: Vec<HostTensor>) -> Case {
+    let shapes: Vec<_> = inputs.iter().map(|t| t.shape().to_string()).collect();
+    let name = format!("{attrs} of {}", shapes.join(", "));
+    Case::new(&name, op(attrs), inputs).nmse(SUMS)
+}
+
+/// All cases on the device, with no step left to the host.
+fn agree(cases: impl IntoIterator<Item = Case>) {
+    let Some(gpu) = gpu(GpuOptions::new()) else {
+        return;
+    };
+    for case in cases {
+        match check(&case, &gpu) {
+            Ok(true) => {}
+            Ok(false) => panic!("{}: a host step", case.name),
+            Err(error) => panic!("{}: {error:.2000}", case.name),
+        }
+    }
+}
+
+/// One long row, and the same along an axis with neighbours.
+fn shapes() -> [(Vec<usize>, i64); 3] {
+    [(vec![LONG], 0), (vec![TALL, 3], 0), (vec![1, TALL, 4], 1)]
+}
+
+#[test]
+fn softmax_and_its_relatives() {
+    for name in ["Softmax", "LogSoftmax", "Hardmax"] {
+        agree(shapes().map(|(shape, axis)| {
+            let x = samples::between(&shape, 1, -4.0, 4.0);
+            case(&Attrs::new(name).with("axis", axis), vec![x])
+        }));
+    }
+}
+
+#[test]
+fn running_sums() {
+    for (exclusive, reverse) in [(0i64, 0i64), (1, 0), (0, 1), (1, 1)] {
+        let attrs = Attrs::new("CumSum")
+            .with("exclusive", exclusive)
+            .with("reverse", reverse);
+        agree(shapes().map(|(shape, axis)| {
+            let axis = HostTensor::scalar(axis);
+            let x = samples::integers(DType::I32, &shape, 2, -9, 10);
+            case(&attrs, vec![x, axis]).constant(&[1])
+        }));
+        let x = samples::uniform(&[LONG], 3);
+        agree([case(&attrs, vec![x, HostTensor::scalar(0i64)]).constant(&[1])]);
+    }
+}
+
+#[test]
+fn picks() {
+    for (shape, axis) in shapes() {
+        let x = samples::uniform(&shape, 4);
+        let arg = |name| Attrs::new(name).with("axis", axis).with("keepdims", 0i64);
+        let top = |largest: i64| {
+            let attrs = Attrs::new("TopK")
+                .with("axis", axis)
+                .with("largest", largest);
+            case(&attrs, vec![x.clone(), samples::ints(&[11])]).constant(&[1])
+        };
+        agree([
+            case(&arg("ArgMax"), vec![x.clone()]),
+            case(&arg("ArgMin"), vec![x.clone()]),
+            top(1),
+            top(0),
+        ]);
+    }
+}
+
+#[test]
+fn normalisation() {
+    let affine = |n: usize| [samples::uniform(&[n], 6), samples::uniform(&[n], 7)];
+    let with = |x: HostTensor, more: [HostTensor; 2]| vec![x].into_iter().chain(more).collect();
+    let x = |shape: &[usize]| samples::between(shape, 5, -1.0, 3.0);
+    agree([
+        case(
+            &Attrs::new("InstanceNormalization"),
+            with(x(&[1, 2, 512, 512]), affine(2)),
+        ),
+        case(
+            &Attrs::new("InstanceNormalization"),
+            with(x(&[1, 2, LONG]), affine(2)),
+        ),
+        case(
+            &Attrs::new("LayerNormalization").with("axis", 1i64),
+            with(x(&[2, LONG]), affine(LONG)),
+        ),
+        case(
+            &Attrs::new("LpNormalization").with("axis", 0i64),
+            vec![x(&[TALL, 3])],
+        ),
+    ]);
+    for shape in [&[1, 2, LONG][..], &[LONG, 3], &[LONG, 4]] {
+        let c = shape[1];
+        let mut inputs: Vec<HostTensor> = with(x(shape), affine(c));
+        inputs.extend([
+            samples::uniform(&[c], 8),
+            samples::between(&[c], 9, 0.5, 1.0),
+        ]);
+        let training = Attrs::new("BatchNormalization").with("training_mode", 1i64);
+        agree([
+            case(&Attrs::new("BatchNormalization"), inputs.clone()),
+            case(&training, inputs),
+        ]);
+    }
+}
+
+#[test]
+fn attention_to_many_keys() {
+    let x = |places: usize, seed| samples::uniform(&[1, 2, places, 4], seed);
+    agree([case(
+        &Attrs::new("Attention"),
+        vec![x(1, 1), x(TALL, 2), x(TALL, 3)],
+    )]);
+}
