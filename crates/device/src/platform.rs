@@ -1,5 +1,6 @@
 //! What differs between a native process and a browser; no other module asks which it is.
 
+pub use here::BoxFuture;
 pub(crate) use here::*;
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -23,6 +24,9 @@ mod here {
 
     /// Stack of a thread that compiles: naga recurses over expressions.
     const COMPILE_STACK: usize = 8 << 20;
+
+    /// A future behind a pointer: `Send` natively, so that every executor can take it; in a browser nothing is.
+    pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
     /// Completes the futures of a device: a thread that sleeps until something is pending.
     pub(crate) struct Poller {
@@ -220,6 +224,9 @@ mod here {
     use std::sync::Arc;
 
     use crate::health::{Health, Signal};
+
+    /// A future behind a pointer: `Send` natively, so that every executor can take it; in a browser nothing is.
+    pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + 'a>>;
 
     pub(crate) const BACKENDS: wgpu::Backends = wgpu::Backends::BROWSER_WEBGPU;
 

@@ -68,8 +68,11 @@ impl<'a> Binder<'a> {
         }
         for next in graph.states().iter().filter_map(|s| s.next) {
             used.insert(next);
-            if matches!(schedule.places[next.node as usize], Some(Place::Alias)) {
-                wanted.insert(next); // it may be an alias of a state, which a copy must not read
+            // An alias of a state must be read before states change. What comes late runs in the same arena, and states change
+            // after it.
+            let alias = matches!(schedule.places[next.node as usize], Some(Place::Alias));
+            if alias || schedule.late.is_some() {
+                wanted.insert(next);
             }
         }
         if let Some(late) = &schedule.late {
@@ -331,8 +334,9 @@ impl<'a> Binder<'a> {
             let read = moved || self.wanted.contains(&state.read);
             if let Some(value) = state.next {
                 let root = self.places.get(&value).map(|s| self.plan.root(*s));
-                let slot =
-                    root.filter(|s| matches!(self.plan.slots[s.0 as usize], SlotUse::Arena { .. }));
+                let in_arena =
+                    |s: &Slot| matches!(self.plan.slots[s.0 as usize], SlotUse::Arena { .. });
+                let slot = root.filter(|s| self.schedule.late.is_none() && in_arena(s));
                 if let Some(slot) = slot {
                     self.touch(slot, self.step);
                 }

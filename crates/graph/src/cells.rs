@@ -85,34 +85,33 @@ impl Cells {
         value: &HostTensor,
         gpu: Option<&Gpu>,
     ) -> Result<()> {
-        let fits = |dtype: DType, shape: &[usize]| {
-            if (value.dtype(), &value.shape()[..]) == (dtype, shape) {
-                return Ok(());
+        let data = self.fit(index, value)?;
+        match (self.0.get_mut(index), data, gpu) {
+            (Some(Cell::Device { buffer, .. }), Some(data), Some(gpu)) => {
+                gpu.write(buffer, 0, &data)?
             }
-            let got = format!("{}{:?}", value.dtype(), value.shape());
-            Err(Error::Graph(format!(
-                "a state of {dtype}{shape:?} cannot become {got}"
-            )))
-        };
-        match (self.0.get_mut(index), gpu) {
-            (Some(Cell::Host(t)), _) => {
-                fits(t.dtype(), t.shape())?;
-                *t = value.clone();
-            }
-            (
-                Some(Cell::Device {
-                    buffer,
-                    dtype,
-                    shape,
-                }),
-                Some(gpu),
-            ) => {
-                fits(*dtype, shape)?;
-                gpu.write(buffer, 0, &to_device(value, "state")?)?;
-            }
+            (Some(cell), None, _) => *cell = Cell::Host(value.clone()),
             _ => return Err(Error::Graph(format!("there is no state {index}"))),
         }
         Ok(())
+    }
+
+    /// What a state on the device is written with to take a value; an error where the value does not fit the state.
+    fn fit(&self, index: usize, value: &HostTensor) -> Result<Option<Vec<u8>>> {
+        let (dtype, shape) = match self.0.get(index) {
+            Some(Cell::Host(t)) => (t.dtype(), &t.shape()[..]),
+            Some(Cell::Device { dtype, shape, .. }) => (*dtype, &shape[..]),
+            None => return Err(Error::Graph(format!("there is no state {index}"))),
+        };
+        if (value.dtype(), &value.shape()[..]) != (dtype, shape) {
+            let got = format!("{}{:?}", value.dtype(), value.shape());
+            let what = format!("a state of {dtype}{shape:?} cannot become {got}");
+            return Err(Error::Graph(what));
+        }
+        match self.0.get(index) {
+            Some(Cell::Device { .. }) => Ok(Some(to_device(value, "state")?.into())),
+            _ => Ok(None),
+        }
     }
 
     /// All values, for a run on the host.
@@ -132,16 +131,22 @@ impl Cells {
         values: &HashMap<Value, HostTensor>,
         gpu: &Gpu,
     ) -> Result<()> {
+        // Whatever can be wrong with a value is found before the first state changes.
+        let mut writes = vec![];
+        for commit in commits.iter().filter(|c| c.slot.is_none()) {
+            let missing = || Error::Graph(format!("{} has no value", commit.value));
+            let value = values.get(&commit.value).ok_or_else(missing)?;
+            writes.push((commit.state, value, self.fit(commit.state, value)?));
+        }
         let copies = self.copies(commits, &arena);
         let recorder = copies.iter().fold(Recorder::new(gpu), |r, c| c.onto(r));
         if !copies.is_empty() {
             recorder.submit(SubmitOptions::new())?;
         }
-        for commit in commits {
-            if commit.slot.is_none() {
-                let missing = || Error::Graph(format!("{} has no value", commit.value));
-                let value = values.get(&commit.value).ok_or_else(missing)?;
-                self.write(commit.state, value, Some(gpu))?;
+        for (state, value, data) in writes {
+            match (&mut self.0[state], data) {
+                (Cell::Device { buffer, .. }, Some(data)) => gpu.write(buffer, 0, &data)?,
+                (cell, _) => *cell = Cell::Host(value.clone()),
             }
         }
         Ok(())

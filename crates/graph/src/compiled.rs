@@ -5,9 +5,9 @@ use crate::control::Turn;
 use crate::lower::Place;
 use crate::passes::Known;
 use crate::plan::{Commit, Plan};
-use crate::session::{HostStep, deny};
+use crate::session::{HostStep, deny, late_reason};
 use crate::stage::{Late, Schedule};
-use crate::{Bindings, Fact, Graph, Model, Op, Result, Value, passes};
+use crate::{Bindings, Fact, Graph, Model, Result, Value, passes};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tilewright_device::{Buffer, Replay, Slot};
@@ -86,6 +86,11 @@ impl Bound {
         self.plan.offsets[self.plan.root(slot).0 as usize]
     }
 
+    /// Whether these are its sizes.
+    pub(crate) fn is_for(&self, bindings: &Bindings) -> bool {
+        self.bindings == *bindings
+    }
+
     /// Where a state's next value lies, if that is in the arena.
     pub(crate) fn source(&self, commit: &Commit) -> Option<(Buffer, u64)> {
         Some((self.arena.clone()?, self.place_of(commit.slot?)))
@@ -102,7 +107,7 @@ impl Compiled {
             None => graph.clone(),
         };
         let schedule = Schedule::new(&graph, model.caps())?;
-        deny(&graph, &schedule.places, model)?;
+        deny(&graph, &schedule, model)?;
         Ok(Compiled {
             graph,
             schedule,
@@ -215,14 +220,7 @@ impl Compiled {
             }
         }
         for &i in self.schedule.late.iter().flat_map(|l| &l.compute) {
-            let i = i as usize;
-            push(
-                i,
-                match nodes[i].op {
-                    Op::If(_) | Op::Loop(_) | Op::Scan(_) => "control flow",
-                    _ => "output shapes depend on the data",
-                },
-            );
+            push(i as usize, late_reason(&nodes[i as usize].op));
         }
         let mut listed: Vec<*const Graph> = vec![];
         for body in self.bodies.0.iter().rev() {

@@ -18,7 +18,7 @@ pub(crate) struct Turn {
 }
 
 /// Runs of bodies on behalf of one node.
-pub(crate) trait Walk {
+pub(crate) trait Walk: Send {
     /// What to run next; none when the walk is over.
     fn next(&mut self) -> Result<Option<Turn>>;
 

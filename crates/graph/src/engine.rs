@@ -12,11 +12,9 @@ use crate::record::Copied;
 use crate::session::NodeTime;
 use crate::{Error, Graph, Model, Op, Result, Value};
 use std::collections::{HashMap, HashSet};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use tilewright_device::{
-    Buffer, BufferUse, Gpu, Profiler, Recorder, Replay, Slot, SubmitOptions, Timing,
+    BoxFuture, Buffer, BufferUse, Gpu, Profiler, Recorder, Replay, Slot, SubmitOptions, Timing,
 };
 use tilewright_tensor::HostTensor;
 
@@ -33,14 +31,12 @@ pub(crate) struct Engine {
     pub(crate) profile: Option<Vec<NodeTime>>,
 }
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
-
 /// Runs a compiled graph on the engine's device; none for outputs that went to buffers.
 pub(crate) fn run<'a>(
     engine: &'a mut Engine,
     compiled: &'a mut Compiled,
     wires: Wires,
-) -> Boxed<'a, Result<Vec<Option<HostTensor>>>> {
+) -> BoxFuture<'a, Result<Vec<Option<HostTensor>>>> {
     Box::pin(async move {
         let bindings = checked(&compiled.graph, &wires.feeds)?;
         wires.check_sinks(&compiled.graph, &bindings)?;
@@ -48,7 +44,13 @@ pub(crate) fn run<'a>(
         engine.place(compiled).await?;
         let mut values = Values::new(compiled, wires);
         engine.stages(compiled, &mut values).await?;
-        late(engine, compiled, values).await
+        let outputs = late(engine, compiled, &mut values).await?;
+        // Last, so that a run that fails leaves every state as it was.
+        let bound = compiled.bound.iter().find(|b| b.is_for(&bindings));
+        if let Some(bound) = bound {
+            engine.commit(bound, &compiled.graph, &mut values.host)?;
+        }
+        Ok(outputs)
     })
 }
 
@@ -141,7 +143,7 @@ impl Values {
 async fn late(
     engine: &mut Engine,
     compiled: &mut Compiled,
-    mut values: Values,
+    values: &mut Values,
 ) -> Result<Vec<Option<HostTensor>>> {
     let mut rest = vec![];
     if let Some(late) = compiled.schedule.late.clone() {
@@ -235,7 +237,7 @@ impl Engine {
                 }
             }
         }
-        self.commit(bound, graph, &mut values.host)
+        Ok(())
     }
 
     /// A node on the host; the bodies of control flow run on the device.
@@ -371,6 +373,20 @@ impl Engine {
         self.states.commit(&bound.plan.commits, source, values, gpu)
     }
 
+    /// The buffer of a slot and where it begins there: in the arena, or in the buffer of a state or a constant.
+    pub(crate) fn home(&self, gpu: &Gpu, bound: &Bound, slot: Slot) -> Result<(Buffer, u64)> {
+        let root = bound.plan.root(slot);
+        let missing = || Error::Graph("a plan without an arena".into());
+        Ok(match &bound.plan.slots[root.0 as usize] {
+            SlotUse::State(at) => (self.states.buffer(*at).ok_or_else(missing)?.clone(), 0),
+            SlotUse::Constant(t) => (self.model.weight(gpu, t)?, 0),
+            _ => (
+                bound.arena.clone().ok_or_else(missing)?,
+                bound.place_of(slot),
+            ),
+        })
+    }
+
     /// Writes what the host has and the device reads.
     fn write(
         &self,
@@ -404,12 +420,12 @@ impl Engine {
         let (Some(gpu), Some(arena)) = (self.model.gpu(), &bound.arena) else {
             return Ok(sunk);
         };
-        let place = |t: &Transfer| (arena.clone(), bound.place_of(t.slot));
         let mut before = vec![];
         for t in uploads.iter().filter(|t| !t.is_empty()) {
             if let Some(fed) = values.fed.get(&t.value) {
                 let from = (fed.buffer().clone(), fed.offset());
-                let (to, bytes) = (place(t), t.bytes());
+                let to = (arena.clone(), bound.place_of(t.slot));
+                let bytes = t.bytes();
                 before.push(Copied { from, to, bytes });
             }
         }
@@ -417,7 +433,7 @@ impl Engine {
         for t in downloads {
             for sink in values.take_sinks(graph, t.value) {
                 let to = (sink.buffer().clone(), sink.offset());
-                let (from, bytes) = (place(t), t.bytes());
+                let (from, bytes) = (self.home(gpu, bound, t.slot)?, t.bytes());
                 after.push(Copied { from, to, bytes });
                 sunk.insert(t.value);
             }
@@ -446,15 +462,18 @@ impl Engine {
         sunk: &HashSet<Value>,
         values: &mut Values,
     ) -> Result<()> {
-        let (Some(gpu), Some(arena)) = (self.model.gpu(), &bound.arena) else {
+        let Some(gpu) = self.model.gpu() else {
             return Ok(());
         };
         let wanted: Vec<&Transfer> = (downloads.iter())
             .filter(|t| !sunk.contains(&t.value) || values.read_by_host(t.value))
             .collect();
-        let ranges: Vec<_> = (wanted.iter().filter(|t| !t.is_empty()))
-            .map(|t| (arena.clone(), bound.place_of(t.slot), t.bytes()))
-            .collect();
+        let range = |t: &&&Transfer| {
+            let (buffer, at) = self.home(gpu, bound, t.slot)?;
+            Ok((buffer, at, t.bytes()))
+        };
+        let full = wanted.iter().filter(|t| !t.is_empty());
+        let ranges: Vec<_> = full.map(|t| range(&t)).collect::<Result<_>>()?;
         let mut read = gpu.read_all(&ranges).await?.into_iter();
         for t in wanted {
             let data = match t.is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::convert::{from_device, to_device};
 use crate::lower::storage;
-use crate::{Bindings, Error, Graph, Result, Symbol};
+use crate::{Bindings, Error, Graph, Result};
 use std::sync::Arc;
 use tilewright_device::{Buffer, Gpu};
 use tilewright_tensor::{DType, HostTensor, Shape};
@@ -293,38 +293,67 @@ fn order(graph: &Graph, mut inputs: Vec<(String, Feed)>) -> Result<Vec<Feed>> {
 
 /// The sizes that the inputs bind; an error where they contradict the graph.
 pub(crate) fn checked(graph: &Graph, feeds: &[Feed]) -> Result<Bindings> {
-    let mut bindings = Bindings::default();
     for ((name, v), t) in graph.inputs().iter().zip(feeds) {
-        let Some(fact) = graph.fact(*v) else { continue };
-        if fact.dtype != t.dtype() {
+        if let Some(fact) = graph.fact(*v).filter(|fact| fact.dtype != t.dtype()) {
             let what = format!("must be {}, got {}", fact.dtype, t.dtype());
             return Err(input_error(name, what));
         }
-        if fact.rank() != t.shape().rank() {
-            let what = format!("must be {fact}, got a shape of {:?}", t.shape());
+    }
+    let shapes: Vec<&[usize]> = feeds.iter().map(|t| &t.shape()[..]).collect();
+    sizes(graph, &shapes)
+}
+
+/// The sizes that inputs of these shapes bind, given by name; an error where they contradict the graph.
+pub(crate) fn shaped(graph: &Graph, shapes: &[(&str, &[usize])]) -> Result<Bindings> {
+    for (i, (name, _)) in shapes.iter().enumerate() {
+        if !graph.inputs().iter().any(|(n, _)| **n == **name) {
+            return Err(input_error(name, "the model has no such input"));
+        }
+        if shapes[..i].iter().any(|(n, _)| n == name) {
+            return Err(input_error(name, "is given twice"));
+        }
+    }
+    let find = |name: &str| shapes.iter().find(|(n, _)| *n == name).map(|(_, s)| *s);
+    let ordered = graph
+        .inputs()
+        .iter()
+        .map(|(name, _)| find(name).ok_or_else(|| input_error(name, "is missing")));
+    sizes(graph, &ordered.collect::<Result<Vec<_>>>()?)
+}
+
+fn sizes(graph: &Graph, shapes: &[&[usize]]) -> Result<Bindings> {
+    let mut bindings = Bindings::default();
+    for ((name, v), shape) in graph.inputs().iter().zip(shapes) {
+        let Some(fact) = graph.fact(*v) else { continue };
+        if fact.rank() != shape.len() {
+            let what = format!("must be {fact}, got a shape of {shape:?}");
             return Err(input_error(name, what));
         }
-        for (d, &n) in fact.shape.iter().zip(t.shape().iter()) {
+        for (d, &n) in fact.shape.iter().zip(*shape) {
             let n = n as i64;
-            if let Some(least) = d.as_symbol().map(Symbol::least).filter(|&least| n < least) {
+            let Some(symbol) = d.as_symbol() else {
+                continue;
+            };
+            let least = symbol.least();
+            if n < least {
                 let what = format!(
                     "size {d} is {n}, but the graph was made for sizes of at least {least} (see Symbol::maybe_empty)"
                 );
                 return Err(input_error(name, what));
             }
-            if let Some(symbol) = d.as_symbol()
-                && let Some(before) = bindings.set(symbol.clone(), n)
-                && before != n
+            if let Some(before) = bindings
+                .set(symbol.clone(), n)
+                .filter(|&before| before != n)
             {
                 let what = format!("size {d} is {n} here and {before} elsewhere");
                 return Err(input_error(name, what));
             }
         }
     }
-    for ((name, v), t) in graph.inputs().iter().zip(feeds) {
+    for ((name, v), shape) in graph.inputs().iter().zip(shapes) {
         let Some(fact) = graph.fact(*v) else { continue };
-        if fact.bind(&bindings)? != t.shape()[..] {
-            let what = format!("must be {fact}, got a shape of {:?}", t.shape());
+        if fact.bind(&bindings)? != **shape {
+            let what = format!("must be {fact}, got a shape of {shape:?}");
             return Err(input_error(name, what));
         }
     }

@@ -92,8 +92,8 @@ struct Tape<'a> {
     arena: &'a Buffer,
     host: HashMap<Value, HostTensor>,
     fed: HashMap<Value, (Buffer, u64)>,
-    /// Where values that somebody may want lie in the arena, once they are there.
-    made: HashMap<Value, u64>,
+    /// Where values that somebody may want lie, once they are there.
+    made: HashMap<Value, (Buffer, u64)>,
     entries: Vec<Entry<'a>>,
 }
 
@@ -142,8 +142,10 @@ impl<'a> Tape<'a> {
                         self.copy(from, to, t.bytes());
                     }
                     self.entries.extend(replay.iter().map(Entry::Run));
-                    self.made
-                        .extend(downloads.iter().map(|t| (t.value, bound.place_of(t.slot))));
+                    for t in downloads {
+                        let home = self.engine.home(self.gpu, bound, t.slot)?;
+                        self.made.insert(t.value, home);
+                    }
                 }
             }
         }
@@ -179,8 +181,8 @@ impl<'a> Tape<'a> {
     /// A buffer with a value that is there by now. What the host has is put into a buffer of its own, so that the commands
     /// mean the same whenever they are submitted.
     fn source(&self, v: Value, bytes: u64) -> Result<(Buffer, u64)> {
-        if let Some(&at) = self.made.get(&v) {
-            return Ok((self.arena.clone(), at));
+        if let Some(made) = self.made.get(&v) {
+            return Ok(made.clone());
         }
         if let Some(fed) = self.fed.get(&v) {
             return Ok(fed.clone());

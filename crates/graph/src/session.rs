@@ -3,12 +3,13 @@
 use crate::cells::Cells;
 use crate::compiled::Compiled;
 use crate::engine::{Engine, run};
-use crate::io::{IoBinding, Wires, checked};
+use crate::io::{IoBinding, Wires, checked, shaped};
 use crate::limits::Meter;
 use crate::lower::Place;
 use crate::model::Fallback;
 use crate::record::record;
-use crate::{Error, Graph, Model, Result, host};
+use crate::stage::Schedule;
+use crate::{Error, Graph, Model, Op, Result, host};
 use std::sync::Arc;
 use tilewright_device::{Recorder, SubmitOptions};
 use tilewright_tensor::HostTensor;
@@ -88,6 +89,18 @@ impl Session {
         self.root.plans()
     }
 
+    /// Makes the plan for inputs of these shapes, and its programs, so that the first run does not have to. Parts whose
+    /// shapes depend on values are planned when those are known.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a name or shape that does not fit the model; whatever planning can end with.
+    pub async fn prepare(&mut self, shapes: &[(&str, &[usize])]) -> Result<()> {
+        self.begin();
+        let bindings = shaped(&self.root.graph, shapes)?;
+        self.root.bind(&self.engine.model, &bindings)?;
+        self.engine.place(&mut self.root).await
+    }
+
     /// Runs the model on named inputs; the outputs in the model's order.
     pub async fn run(
         &mut self,
@@ -104,8 +117,19 @@ impl Session {
     /// [`Error::Input`] and [`Error::Output`] for a name, type or shape that does not fit the model, and for a buffer that is
     /// too small; whatever a run can end with.
     pub async fn run_with(&mut self, io: IoBinding) -> Result<Vec<(Arc<str>, HostTensor)>> {
-        let wires = io.wires(self.engine.model.graph())?;
+        self.begin();
+        self.run_once(io).await
+    }
+
+    /// What a run that was dropped in the middle may have left.
+    fn begin(&mut self) {
         self.engine.meter = Meter::new(self.engine.model.options().limits);
+        self.engine.depth = 0;
+        self.engine.profile = None;
+    }
+
+    async fn run_once(&mut self, io: IoBinding) -> Result<Vec<(Arc<str>, HostTensor)>> {
+        let wires = io.wires(self.engine.model.graph())?;
         let outputs = match self.engine.model.gpu() {
             None => self.on_host(wires)?.into_iter().map(Some).collect(),
             Some(_) => run(&mut self.engine, &mut self.root, wires).await?,
@@ -123,8 +147,8 @@ impl Session {
     /// Those of [`Session::run_with`]; [`Error::NotRecordable`] for a model that needs the host between its dispatches, or
     /// whose shapes depend on data: it names the node.
     pub async fn record(&mut self, io: IoBinding, recorder: Recorder<'_>) -> Result<()> {
+        self.begin();
         let wires = io.wires(self.engine.model.graph())?;
-        self.engine.meter = Meter::new(self.engine.model.options().limits);
         record(&mut self.engine, &mut self.root, wires, recorder).await
     }
 
@@ -164,8 +188,11 @@ impl Session {
 
     /// Runs the model once with a timestamp around every dispatch.
     pub async fn profile(&mut self, inputs: &[(&str, HostTensor)]) -> Result<Vec<NodeTime>> {
+        self.begin();
         self.engine.profile = Some(vec![]);
-        let result = self.run(inputs).await;
+        let io = IoBinding::new();
+        let io = inputs.iter().fold(io, |io, (n, t)| io.input(n, t.clone()));
+        let result = self.run_once(io).await;
         let times = self.engine.profile.take().unwrap_or_default();
         result.map(|_| times)
     }
@@ -180,19 +207,36 @@ impl std::fmt::Debug for Session {
 }
 
 /// An error for the first node that would run on the host, if that is forbidden.
-pub(crate) fn deny(graph: &Graph, places: &[Option<Place>], model: &Model) -> Result<()> {
+pub(crate) fn deny(graph: &Graph, schedule: &Schedule, model: &Model) -> Result<()> {
     if model.options().fallback == Fallback::Allow || model.gpu().is_none() {
         return Ok(());
     }
-    for (node, place) in graph.nodes().iter().zip(places) {
-        if let Some(Place::Host(reason)) = place {
-            let (node, op) = (node.name.to_string(), node.op.name().to_string());
-            return Err(Error::HostDenied {
-                node,
-                op,
-                reason: reason.to_string(),
-            });
-        }
+    let placed = schedule.places.iter().enumerate();
+    let placed = placed.filter_map(|(i, place)| match place {
+        Some(Place::Host(reason)) => Some((i, reason.to_string())),
+        _ => None,
+    });
+    let late = schedule.late.iter().flat_map(|l| &l.compute);
+    let late = late.map(|&i| {
+        (
+            i as usize,
+            late_reason(&graph.nodes()[i as usize].op).to_owned(),
+        )
+    });
+    match placed.chain(late).min() {
+        Some((i, reason)) => Err(Error::HostDenied {
+            node: graph.nodes()[i].name.to_string(),
+            op: graph.nodes()[i].op.name().to_string(),
+            reason,
+        }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Why a node that waits for values runs on the host.
+pub(crate) fn late_reason(op: &Op) -> &'static str {
+    match op {
+        Op::If(_) | Op::Loop(_) | Op::Scan(_) => "control flow",
+        _ => "output shapes depend on the data",
+    }
 }

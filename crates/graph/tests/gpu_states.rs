@@ -4,6 +4,17 @@ use tilewright_device::{Gpu, GpuOptions};
 use tilewright_graph::{Attrs, Fact, Graph, Model, ModelOptions, Op, Session};
 use tilewright_tensor::{DType, HostTensor};
 
+fn gpu() -> Option<Gpu> {
+    match pollster::block_on(Gpu::new(GpuOptions::new())) {
+        Ok(gpu) => Some(gpu),
+        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {
+            eprintln!("skipped: {e}");
+            None
+        }
+        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
+    }
+}
+
 fn op(name: &str) -> Op {
     Op::from_name(name, &Attrs::new(name)).unwrap()
 }
@@ -70,14 +81,24 @@ fn states_live_on_the_host() {
 
 #[test]
 fn states_live_on_the_device() {
-    match pollster::block_on(Gpu::new(GpuOptions::new())) {
-        Ok(gpu) => check(&Model::new(graph(), &gpu, ModelOptions::default())),
-        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => eprintln!("skipped: {e}"),
-        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
+    if let Some(gpu) = gpu() {
+        check(&Model::new(graph(), &gpu, ModelOptions::default()));
     }
 }
 
-/// A state may become another, an input, or a constant.
+/// The model on the host, and on the device.
+fn both(graph: &Graph, test: impl Fn(&Model)) {
+    test(&Model::host(graph.clone(), ModelOptions::default()));
+    if let Some(gpu) = gpu() {
+        test(&Model::new(graph.clone(), &gpu, ModelOptions::default()));
+    }
+}
+
+fn floats(values: &[f32]) -> HostTensor {
+    HostTensor::from_vec([values.len()], values.to_vec()).unwrap()
+}
+
+/// A state may become another.
 #[test]
 fn states_may_swap() {
     let mut g = Graph::new();
@@ -87,27 +108,91 @@ fn states_may_swap() {
     g.set_next(b, a).unwrap();
     let sum = g.add1(op("Sub"), &[a, b]).unwrap();
     g.output("difference", sum);
-    let run = |model: &Model| {
+    both(&g, |model| {
         let mut session = Session::new(model).unwrap();
-        let mut seen = vec![];
-        for _ in 0..3 {
-            seen.push(
-                pollster::block_on(session.run(&[])).unwrap()[0]
-                    .1
-                    .item::<f32>()
-                    .unwrap(),
-            );
+        for expected in [-1.0, 1.0, -1.0] {
+            let outputs = pollster::block_on(session.run(&[])).unwrap();
+            assert_eq!(outputs[0].1.item::<f32>().unwrap(), expected);
         }
-        seen
-    };
-    assert_eq!(
-        run(&Model::host(g.clone(), ModelOptions::default())),
-        [-1.0, 1.0, -1.0]
-    );
-    if let Ok(gpu) = pollster::block_on(Gpu::new(GpuOptions::new())) {
-        assert_eq!(
-            run(&Model::new(g, &gpu, ModelOptions::default())),
-            [-1.0, 1.0, -1.0]
-        );
-    }
+    });
+}
+
+#[test]
+fn states_may_become_inputs_and_constants() {
+    let mut g = Graph::new();
+    let x = g.input("x", Some(Fact::sized(DType::F32, &[2]))).unwrap();
+    let last = g.state("last", floats(&[0.0, 0.0])).unwrap();
+    let once = g.state("once", floats(&[1.0, 1.0])).unwrap();
+    let ten = g.constant(floats(&[10.0, 10.0]));
+    g.set_next(last, x).unwrap();
+    g.set_next(once, ten).unwrap();
+    let sum = g.add1(op("Add"), &[last, once]).unwrap();
+    g.output("sum", sum);
+    both(&g, |model| {
+        let mut session = Session::new(model).unwrap();
+        for (x, expected) in [([2.0, 3.0], [1.0, 1.0]), ([4.0, 5.0], [12.0, 13.0])] {
+            let outputs = pollster::block_on(session.run(&[("x", floats(&x))])).unwrap();
+            assert_eq!(outputs[0].1.to_vec::<f32>().unwrap(), expected);
+        }
+        let last = pollster::block_on(session.state("last")).unwrap();
+        assert_eq!(last, floats(&[4.0, 5.0]));
+    });
+}
+
+/// A reshape is another name for the same memory, here that of a state or of a constant.
+#[test]
+fn aliases_of_states() {
+    let mut g = Graph::new();
+    let s = g.state("s", floats(&[1.0, 2.0, 3.0])).unwrap();
+    let column = g.constant(HostTensor::from_vec([2], vec![3i64, 1]).unwrap());
+    let tall = g.add1(op("Reshape"), &[s, column]).unwrap();
+    let more = g.add1(op("Add"), &[s, s]).unwrap();
+    let next = g.add1(op("Reshape"), &[more, column]).unwrap();
+    let flat = g.constant(HostTensor::from_vec([1], vec![3i64]).unwrap());
+    let next = g.add1(op("Reshape"), &[next, flat]).unwrap();
+    let held = g.state("held", floats(&[0.0; 3])).unwrap();
+    let again = g.add1(op("Reshape"), &[tall, flat]).unwrap();
+    g.set_next(s, next).unwrap();
+    g.set_next(held, again).unwrap();
+    g.output("tall", tall);
+    both(&g, |model| {
+        let mut session = Session::new(model).unwrap();
+        let mut value = [1f32, 2.0, 3.0];
+        for _ in 0..3 {
+            let outputs = pollster::block_on(session.run(&[])).unwrap();
+            assert_eq!(outputs[0].1.shape()[..], [3, 1]);
+            assert_eq!(outputs[0].1.to_vec::<f32>().unwrap(), value);
+            let held = pollster::block_on(session.state("held")).unwrap();
+            assert_eq!(held.to_vec::<f32>().unwrap(), value);
+            value = value.map(|v| v + v);
+        }
+        let s = pollster::block_on(session.state("s")).unwrap();
+        assert_eq!(s.to_vec::<f32>().unwrap(), value);
+    });
+}
+
+/// A run that fails after its states were computed leaves them as they were.
+#[test]
+fn a_failed_run_changes_no_state() {
+    let mut g = Graph::new();
+    let x = g.input("x", Some(Fact::sized(DType::F32, &[4]))).unwrap();
+    let count = g.state("count", floats(&[0.0])).unwrap();
+    let one = g.constant(floats(&[1.0]));
+    let next = g.add1(op("Add"), &[count, one]).unwrap();
+    g.set_next(count, next).unwrap();
+    // As many rows as x has nonzero elements; that these are two is not known before.
+    let some = g.add1(op("NonZero"), &[x]).unwrap();
+    let pair = g.constant(HostTensor::from_vec([2], vec![1i64, 2]).unwrap());
+    let y = g.add1(op("Reshape"), &[some, pair]).unwrap();
+    g.output("y", y);
+    g.output("count", count);
+    both(&g, |model| {
+        let mut session = Session::new(model).unwrap();
+        let mut run = |x: [f32; 4]| pollster::block_on(session.run(&[("x", floats(&x))]));
+        assert_eq!(run([0.0, 1.0, 0.0, 1.0]).unwrap()[1].1, floats(&[0.0]));
+        run([1.0, 1.0, 1.0, 0.0]).unwrap_err();
+        let outputs = run([1.0, 0.0, 0.0, 1.0]).unwrap();
+        assert_eq!(outputs[0].1.to_vec::<i64>().unwrap(), [0, 3]);
+        assert_eq!(outputs[1].1, floats(&[1.0]));
+    });
 }

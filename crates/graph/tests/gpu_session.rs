@@ -1,0 +1,113 @@
+//! What a session promises besides answers: plans before the first run, futures for any executor, errors for what is denied.
+
+mod common;
+
+use tilewright_device::GpuOptions;
+use tilewright_graph::{
+    Attrs, Dim, Error, Fact, Fallback, Graph, Model, ModelOptions, Op, Session, samples,
+};
+use tilewright_tensor::DType;
+
+fn op(name: &str) -> Op {
+    Op::from_name(name, &Attrs::new(name)).unwrap()
+}
+
+fn product() -> Graph {
+    let mut g = Graph::new();
+    let shape = [Dim::symbol("batch"), Dim::from(8usize)];
+    let x = g.input("x", Some(Fact::new(DType::F32, shape))).unwrap();
+    let w = g.constant(samples::uniform(&[8, 8], 1));
+    let y = g.add1(op("MatMul"), &[x, w]).unwrap();
+    let y = g.add1(op("Softmax"), &[y]).unwrap();
+    g.output("y", y);
+    g
+}
+
+#[test]
+fn prepared_plans_are_used() {
+    let Some(gpu) = common::gpu(GpuOptions::new()) else {
+        return;
+    };
+    let model = Model::new(product(), &gpu, ModelOptions::default());
+    let mut session = Session::new(&model).unwrap();
+    let mut held = vec![];
+    for (plans, n) in [(1, 3), (2, 2)] {
+        pollster::block_on(session.prepare(&[("x", &[n, 8])])).unwrap();
+        assert_eq!(session.plans().len(), plans);
+        held.push(gpu.memory_stats().bytes);
+        let x = samples::uniform(&[n, 8], 2);
+        pollster::block_on(session.run(&[("x", x)])).unwrap();
+        assert_eq!(session.plans().len(), plans);
+        held.push(gpu.memory_stats().bytes);
+    }
+    // The first run of all keeps a buffer for reading back; the second has nothing to make.
+    assert_eq!(held[2], held[3], "{held:?}");
+    let wrong: [(&[(&str, &[usize])], &str); 3] = [
+        (&[], "is missing"),
+        (&[("x", &[3, 9])], "must be"),
+        (&[("z", &[3, 8])], "no such input"),
+    ];
+    for (shapes, what) in wrong {
+        let error = pollster::block_on(session.prepare(shapes))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(what), "{error}");
+    }
+}
+
+/// Executors with several threads move futures between them.
+#[test]
+fn runs_can_move_between_threads() {
+    fn moves<T: Send>(value: T) -> T {
+        value
+    }
+    fn shared<T: Send + Sync>() {}
+    shared::<Model>();
+    shared::<Session>();
+    let Some(gpu) = common::gpu(GpuOptions::new()) else {
+        return;
+    };
+    let model = Model::new(product(), &gpu, ModelOptions::default());
+    let run = async move {
+        let mut session = Session::new(&model)?;
+        session.prepare(&[("x", &[2, 8])]).await?;
+        session.run(&[("x", samples::uniform(&[2, 8], 1))]).await
+    };
+    let run = moves(run);
+    let outputs = std::thread::spawn(|| pollster::block_on(run))
+        .join()
+        .unwrap()
+        .unwrap();
+    assert_eq!(outputs[0].1.shape()[..], [2, 8]);
+}
+
+#[test]
+fn denied_host_steps_are_named() {
+    let Some(gpu) = common::gpu(GpuOptions::new()) else {
+        return;
+    };
+    let mut options = ModelOptions::default();
+    options.fallback = Fallback::Deny;
+    let run = |name: &str, dtype| {
+        let mut g = Graph::new();
+        let x = g.input("x", Some(Fact::sized(dtype, &[2, 2]))).unwrap();
+        let y = g.add_node(op(name), &[Some(x)], "the node", 1).unwrap();
+        g.output("y", y[0]);
+        Session::new(&Model::new(g, &gpu, options)).map(|_| ())
+    };
+    run("Relu", DType::F32).unwrap();
+    // Without a kernel, and with an output whose shape only the data tells.
+    for (name, dtype) in [
+        ("Det", DType::F32),
+        ("NonZero", DType::F32),
+        ("Relu", DType::F64),
+    ] {
+        match run(name, dtype) {
+            Err(Error::HostDenied { node, op, reason }) => {
+                assert_eq!((&*node, &*op), ("the node", name));
+                assert!(!reason.is_empty());
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
