@@ -133,23 +133,13 @@ impl<'a> Binder<'a> {
     fn node(&mut self, index: u32, start: u32, uploads: &mut Vec<Transfer>) -> Result<Step> {
         let node = &self.graph.nodes()[index as usize];
         let (given, facts) = self.check(index)?;
+        let step = |dispatches| Step {
+            node: index,
+            dispatches,
+        };
         if matches!(self.schedule.places[index as usize], Some(Place::Alias)) {
-            let value = node.inputs.first().copied().flatten();
-            let value = value.ok_or_else(|| Error::Graph("an alias of nothing".into()))?;
-            let slot = self.operand(value, start, uploads)?;
-            let alias = self.slot(SlotUse::Alias(slot));
-            self.places.insert(
-                Value {
-                    node: index,
-                    output: 0,
-                },
-                alias,
-            );
-            self.touch(alias, self.step);
-            return Ok(Step {
-                node: index,
-                dispatches: vec![],
-            });
+            self.alias(index, start, uploads)?;
+            return Ok(step(vec![]));
         }
         let mut inputs = vec![];
         for v in &node.inputs {
@@ -162,31 +152,11 @@ impl<'a> Binder<'a> {
                 }
             });
         }
-        let mut outputs = vec![];
-        for (output, fact) in facts.iter().enumerate() {
-            let value = Value {
-                node: index,
-                output: output as u32,
-            };
-            outputs.push(if self.used.contains(&value) {
-                let (view, dtype) = self.new_view(fact)?;
-                self.places.insert(value, view.span.slot);
-                self.touch(view.span.slot, self.step);
-                Some((view, dtype))
-            } else {
-                None
-            });
-        }
+        let outputs = self.outputs(index, &facts)?;
         // Nothing to compute, and no kernel has to think of it.
-        if outputs
-            .iter()
-            .flatten()
-            .all(|(view, _)| view.shape.contains(&0))
-        {
-            return Ok(Step {
-                node: index,
-                dispatches: vec![],
-            });
+        let empty = |(view, _): &(View, DType)| view.shape.contains(&0);
+        if outputs.iter().flatten().all(empty) {
+            return Ok(step(vec![]));
         }
         // Values that were symbolic are plain now.
         let constants = (given.iter())
@@ -210,10 +180,43 @@ impl<'a> Binder<'a> {
         for slot in first_scratch..self.plan.slots.len() {
             self.touch(Slot(slot as u32), self.step);
         }
-        Ok(Step {
+        Ok(step(dispatches))
+    }
+
+    /// The node's output is another name for its input.
+    fn alias(&mut self, index: u32, start: u32, uploads: &mut Vec<Transfer>) -> Result<()> {
+        let node = &self.graph.nodes()[index as usize];
+        let value = node.inputs.first().copied().flatten();
+        let value = value.ok_or_else(|| Error::Graph("an alias of nothing".into()))?;
+        let slot = self.operand(value, start, uploads)?;
+        let alias = self.slot(SlotUse::Alias(slot));
+        let made = Value {
             node: index,
-            dispatches,
-        })
+            output: 0,
+        };
+        self.places.insert(made, alias);
+        self.touch(alias, self.step);
+        Ok(())
+    }
+
+    /// Places for those of the node's outputs that somebody reads.
+    fn outputs(&mut self, index: u32, facts: &[Fact]) -> Result<Vec<Option<(View, DType)>>> {
+        let mut outputs = vec![];
+        for (output, fact) in facts.iter().enumerate() {
+            let value = Value {
+                node: index,
+                output: output as u32,
+            };
+            if !self.used.contains(&value) {
+                outputs.push(None);
+                continue;
+            }
+            let (view, dtype) = self.new_view(fact)?;
+            self.places.insert(value, view.span.slot);
+            self.touch(view.span.slot, self.step);
+            outputs.push(Some((view, dtype)));
+        }
+        Ok(outputs)
     }
 
     /// Plain facts of the node's inputs, and of its outputs, inferred again from these: what symbols left open is checked

@@ -6,100 +6,19 @@
 //! Arithmetic saturates at the bounds of `i64`; a size that big is refused where memory is asked for. An expression of
 //! more than `MAX_ATOMS` atoms is not followed: it stays unknown, and so does everything that is made of it.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// The name of an unknown size, and the least that it can be. Equal names are equal symbols; a graph must not have both
-/// kinds of one name.
-#[derive(Clone)]
-pub struct Symbol {
-    name: Arc<str>,
-    least: i64,
-}
+mod symbol;
+mod value;
 
-impl Symbol {
-    /// A size of at least 1. A run with 0 is refused, since what was simplified need not hold for it.
-    pub fn new(name: &str) -> Symbol {
-        let name = name.into();
-        Symbol { name, least: 1 }
-    }
-
-    /// A size that may be 0, as the length of a cache in the first step.
-    pub fn maybe_empty(name: &str) -> Symbol {
-        let name = name.into();
-        Symbol { name, least: 0 }
-    }
-
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The least that the size can be: 0 or 1.
-    pub fn least(&self) -> i64 {
-        self.least
-    }
-}
-
-impl PartialEq for Symbol {
-    fn eq(&self, other: &Symbol) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for Symbol {}
-
-impl Hash for Symbol {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
-}
-
-impl PartialOrd for Symbol {
-    fn partial_cmp(&self, other: &Symbol) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Symbol {
-    fn cmp(&self, other: &Symbol) -> Ordering {
-        self.name.cmp(&other.name)
-    }
-}
+pub use symbol::{Bindings, Symbol};
+use value::{floor_div, modulo};
 
 impl From<Symbol> for Dim {
     fn from(symbol: Symbol) -> Dim {
         Dim::atom(Atom::Symbol(symbol))
-    }
-}
-
-impl fmt::Debug for Symbol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
-    }
-}
-
-/// Values of symbols, as found when a graph is bound to real sizes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Bindings(BTreeMap<Symbol, i64>);
-
-impl Bindings {
-    /// The value of `symbol`, if bound.
-    pub fn get(&self, symbol: &Symbol) -> Option<i64> {
-        self.0.get(symbol).copied()
-    }
-
-    /// Binds `symbol`; returns the earlier value if there was one.
-    pub fn set(&mut self, symbol: Symbol, value: i64) -> Option<i64> {
-        self.0.insert(symbol, value)
-    }
-
-    /// All bound symbols in name order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Symbol, i64)> {
-        self.0.iter().map(|(s, v)| (s, *v))
     }
 }
 
@@ -316,54 +235,6 @@ impl Dim {
         Dim::atom(atom(a.clone(), b.clone()))
     }
 
-    /// True if the expression is at least 1 for all sizes that symbols can be (a sufficient test, not a necessary one).
-    pub fn at_least_one(&self) -> bool {
-        self.least().is_some_and(|n| n >= 1)
-    }
-
-    /// True if the expression is at least 0 for all sizes that symbols can be (a sufficient test, not a necessary one).
-    pub fn at_least_zero(&self) -> bool {
-        self.least().is_some_and(|n| n >= 0)
-    }
-
-    /// A number that the expression does not fall below, whatever the symbols are.
-    fn least(&self) -> Option<i64> {
-        let p = match &self.0 {
-            Repr::Known(n) => return Some(*n),
-            Repr::TooLong => return None,
-            Repr::Expr(p) => p,
-        };
-        let mut sum = 0i64;
-        for (atoms, c) in p.iter() {
-            let mut product = *c;
-            for atom in atoms {
-                // A product of bounds is a bound only where nothing is negative.
-                let least = atom.least().filter(|&n| n >= 0 && *c >= 0)?;
-                product = product.saturating_mul(least);
-            }
-            sum = sum.saturating_add(product);
-        }
-        Some(sum)
-    }
-
-    /// The number under `bindings`, or the first symbol that has none.
-    pub fn eval(&self, bindings: &Bindings) -> Result<i64, Symbol> {
-        let p = match &self.0 {
-            Repr::Known(n) => return Ok(*n),
-            Repr::TooLong => return Err(Symbol::new(TOO_LONG)),
-            Repr::Expr(p) => p,
-        };
-        let mut sum = 0i64;
-        for (atoms, c) in p.iter() {
-            let mut product = *c;
-            for atom in atoms {
-                product = product.saturating_mul(atom.eval(bindings)?);
-            }
-            sum = sum.saturating_add(product);
-        }
-        Ok(sum)
-    }
-
     /// Replaces bound symbols by their values.
     pub fn bind(&self, bindings: &Bindings) -> Dim {
         match self.eval(bindings) {
@@ -386,53 +257,6 @@ impl Dim {
             }
         }
     }
-}
-
-impl Atom {
-    /// See [`Dim::least`].
-    fn least(&self) -> Option<i64> {
-        match self {
-            Atom::Symbol(s) => Some(s.least),
-            Atom::Div(a, b) => (a.at_least_zero() && b.at_least_one()).then_some(0),
-            // The sign of the divisor.
-            Atom::Mod(_, b) => b.at_least_one().then_some(0),
-            Atom::Min(a, b) => Some(a.least()?.min(b.least()?)),
-            Atom::Max(a, b) => match (a.least(), b.least()) {
-                (Some(a), Some(b)) => Some(a.max(b)),
-                (a, b) => a.or(b),
-            },
-        }
-    }
-
-    fn eval(&self, bindings: &Bindings) -> Result<i64, Symbol> {
-        Ok(match self {
-            Atom::Symbol(s) => return bindings.get(s).ok_or_else(|| s.clone()),
-            Atom::Div(a, b) => match b.eval(bindings)? {
-                0 => 0,
-                b => floor_div(a.eval(bindings)?, b),
-            },
-            Atom::Mod(a, b) => match (a.eval(bindings)?, b.eval(bindings)?) {
-                (_, 0) => 0,
-                (a, b) => modulo(a, b),
-            },
-            Atom::Min(a, b) => a.eval(bindings)?.min(b.eval(bindings)?),
-            Atom::Max(a, b) => a.eval(bindings)?.max(b.eval(bindings)?),
-        })
-    }
-}
-
-fn floor_div(a: i64, b: i64) -> i64 {
-    let q = a.wrapping_div(b);
-    if a.wrapping_rem(b) != 0 && (a < 0) != (b < 0) {
-        q - 1
-    } else {
-        q
-    }
-}
-
-/// For `b` other than 0.
-fn modulo(a: i64, b: i64) -> i64 {
-    a.wrapping_sub(floor_div(a, b).wrapping_mul(b))
 }
 
 /// See [`Dim::atoms`].

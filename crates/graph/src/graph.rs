@@ -5,14 +5,16 @@
 //! unknown facts; so are the nodes behind it. They are planned when those values are there (see [`crate::stage`]).
 
 use crate::dim::Symbol;
-use crate::fact::MAX_FOLLOWED;
-use crate::limits::{empty, nothing};
 use crate::ops::{Constant, Input};
 use crate::state::State;
 use crate::{Error, Fact, Op, Result};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tilewright_tensor::{DType, HostTensor};
+
+mod fold;
+
+use fold::Folded;
 
 /// Output `output` of node `node`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,45 +36,6 @@ pub struct Node {
     pub outputs: Vec<Option<Fact>>,
     /// Its name in the model, for messages; may be empty.
     pub name: Arc<str>,
-}
-
-/// Folding is for shapes, axes and small or shrinking tensors: results up to this size, or up to the inputs' size.
-const FOLD_BYTES: u64 = 1 << 16;
-
-/// What all foldings of a graph may cost together, in bytes kept (besides as many as its constants have) and in steps:
-/// a small file can ask for a lot. Shapes and axes are folded whatever was folded before.
-const FOLD_TOTAL: Folded = Folded {
-    bytes: 16 << 20,
-    work: 1 << 26,
-};
-
-/// A folding up to this size is always done.
-const FOLD_SMALL: Folded = Folded {
-    bytes: 1 << 11,
-    work: 1 << 12,
-};
-
-/// Steps of a reference that sizes are followed through.
-const FOLLOW_WORK: u64 = 1 << 16;
-
-/// The cost of foldings.
-#[derive(Clone, Copy, Debug, Default)]
-struct Folded {
-    bytes: u64,
-    work: u64,
-}
-
-impl Folded {
-    fn within(self, most: Folded) -> bool {
-        self.bytes <= most.bytes && self.work <= most.work
-    }
-
-    fn and(self, other: Folded) -> Folded {
-        Folded {
-            bytes: self.bytes.saturating_add(other.bytes),
-            work: self.work.saturating_add(other.work),
-        }
-    }
 }
 
 /// Nodes, inputs and outputs.
@@ -322,135 +285,6 @@ impl Graph {
         let facts = op.infer(&facts)?;
         facts.iter().try_for_each(Fact::countable)?;
         Ok(Some(facts))
-    }
-
-    /// The outputs as constants, if all inputs are and the result is small, and what all foldings cost with it.
-    fn fold(
-        &self,
-        op: &Op,
-        inputs: &[Option<Value>],
-        facts: &[Option<Fact>],
-    ) -> Result<Option<(Vec<HostTensor>, Folded)>> {
-        if !op.folds() {
-            return Ok(None);
-        }
-        let (mut tensors, mut known) = (vec![], vec![]);
-        for input in inputs {
-            match input.map(|v| (self.constant_of(v), self.fact(v))) {
-                None => {
-                    tensors.push(None);
-                    known.push(None);
-                }
-                Some((Some(t), fact)) => {
-                    tensors.push(Some(t));
-                    known.push(fact);
-                }
-                Some(_) => return Ok(None),
-            }
-        }
-        let bytes_in: u64 = tensors
-            .iter()
-            .flatten()
-            .map(|t| t.bytes().len() as u64)
-            .sum();
-        // Data-dependent shapes of constants are found by computing them; there are not many more elements then.
-        let outputs: Option<Vec<Fact>> = facts.iter().cloned().collect();
-        let outputs = outputs.unwrap_or_default();
-        let sum = |sum: u64, fact: &Fact| sum.saturating_add(fact.bytes());
-        let bytes = match outputs.is_empty() {
-            true => bytes_in,
-            false => outputs.iter().fold(0, sum),
-        };
-        let cost = Folded {
-            bytes,
-            work: op.work(&known, &outputs),
-        };
-        let all = self.folded.and(cost);
-        let most = FOLD_TOTAL.and(Folded {
-            bytes: self.given,
-            work: 0,
-        });
-        if bytes > FOLD_BYTES.max(bytes_in) || !(cost.within(FOLD_SMALL) || all.within(most)) {
-            return Ok(None);
-        }
-        let folded = match nothing(&outputs) {
-            true => empty(&outputs)?,
-            false => op.reference(&tensors)?,
-        };
-        Ok(Some((folded, all)))
-    }
-
-    /// Adds the symbolic values of outputs whose elements are only moved from inputs with symbolic values: the
-    /// reference runs on indices into the list of sizes instead of on the sizes.
-    fn follow(
-        &self,
-        op: &Op,
-        inputs: &[Option<Value>],
-        mut facts: Vec<Option<Fact>>,
-    ) -> Result<Vec<Option<Fact>>> {
-        let symbolic = |v: &Value| self.fact(*v).is_some_and(Fact::is_symbolic);
-        let wanted = inputs
-            .iter()
-            .enumerate()
-            .any(|(i, v)| op.moves(i) && v.as_ref().is_some_and(symbolic));
-        if !wanted
-            || facts
-                .iter()
-                .flatten()
-                .any(|f| f.constant().is_some() || f.is_symbolic())
-        {
-            return Ok(facts);
-        }
-        let (mut sizes, mut owned) = (vec![], vec![]);
-        for (i, input) in inputs.iter().enumerate() {
-            let Some(v) = input else {
-                owned.push(None);
-                continue;
-            };
-            let Some(fact) = self.fact(*v) else {
-                return Ok(facts);
-            };
-            if op.moves(i) {
-                let (Some(dims), Some(shape)) = (fact.dims(), fact.known_shape()) else {
-                    return Ok(facts);
-                };
-                let from = sizes.len() as i64;
-                let ids: Vec<i64> = (from..from + dims.len() as i64).collect();
-                sizes.extend(dims);
-                owned.push(Some(HostTensor::from_vec(shape, ids)?));
-            } else {
-                let Some(t) = fact.constant() else {
-                    return Ok(facts);
-                };
-                owned.push(Some(t.clone()));
-            }
-        }
-        if facts
-            .iter()
-            .flatten()
-            .any(|f| f.elements().known().is_none_or(|n| n > MAX_FOLLOWED as i64))
-        {
-            return Ok(facts);
-        }
-        let known: Vec<_> = inputs
-            .iter()
-            .map(|v| v.and_then(|v| self.fact(v)))
-            .collect();
-        let outputs: Vec<Fact> = facts.iter().flatten().cloned().collect();
-        if op.work(&known, &outputs) > FOLLOW_WORK {
-            return Ok(facts);
-        }
-        let borrowed: Vec<Option<&HostTensor>> = owned.iter().map(Option::as_ref).collect();
-        for (fact, ids) in facts.iter_mut().zip(op.reference(&borrowed)?) {
-            let dims = ids
-                .to_i64()?
-                .into_iter()
-                .map(|i| sizes.get(i as usize).cloned());
-            if let (Some(f), Some(dims)) = (fact.as_mut(), dims.collect::<Option<Vec<_>>>()) {
-                *f = Fact::of_dims(f.dtype, &ids.shape()[..], dims);
-            }
-        }
-        Ok(facts)
     }
 
     /// True for each node that an output needs; inputs always count.

@@ -59,66 +59,91 @@ pub(crate) fn metered(
         );
         return Err(Error::Graph(what));
     }
-    let mut values: HashMap<Value, HostTensor> = HashMap::new();
-    for ((_, v), t) in graph.inputs().iter().zip(inputs) {
-        values.insert(*v, t.clone());
-    }
-    for (state, t) in graph.states().iter().zip(states.iter()) {
-        values.insert(state.read, t.clone());
-    }
-    let (live, mut uses) = (graph.live(), uses(graph));
-    // Bytes of values that nodes made.
-    let mut held = 0;
+    let given = (graph.inputs().iter().map(|(_, v)| *v)).zip(inputs);
+    let before = (graph.states().iter().map(|s| s.read)).zip(states.iter());
+    let mut values = Values {
+        graph,
+        known: given.chain(before).map(|(v, t)| (v, t.clone())).collect(),
+        uses: uses(graph),
+        held: 0,
+    };
+    let live = graph.live();
     for (i, node) in graph.nodes().iter().enumerate() {
         if !live[i] || matches!(node.op, Op::Input(_) | Op::State(_)) {
             continue;
         }
         let outputs = {
-            let args: Vec<Option<&HostTensor>> = (node.inputs.iter())
-                .map(|v| {
-                    v.map(|v| {
-                        values
-                            .get(&v)
-                            .ok_or_else(|| Error::Graph(format!("{v} has no value")))
-                    })
-                    .transpose()
-                })
-                .collect::<Result<_>>()?;
-            evaluate(&node.op, &args, &meter.holding(held))
+            let args = values.of(node)?;
+            evaluate(&node.op, &args, &meter.holding(values.held))
                 .map_err(|e| e.at(&node.name, node.op.name()))?
         };
-        for v in node.inputs.iter().flatten() {
-            if let Some(t) = release(&mut values, &mut uses, *v)
-                && makes(graph.node(*v))
-            {
-                held -= t.bytes().len() as u64;
-            }
-        }
-        for (output, t) in outputs.into_iter().enumerate() {
-            let v = Value {
-                node: i as u32,
-                output: output as u32,
-            };
-            if uses.contains_key(&v) {
-                if makes(node) {
-                    held += t.bytes().len() as u64;
-                }
-                values.insert(v, t);
-            }
-        }
+        values.release(node);
+        values.add(i as u32, outputs);
     }
     for (state, t) in graph.states().iter().zip(states.iter_mut()) {
-        if let Some(next) = state.next.and_then(|v| values.get(&v)) {
+        if let Some(next) = state.next.and_then(|v| values.known.get(&v)) {
             *t = next.clone();
         }
     }
     let find = |(name, v): &(_, Value)| {
-        values
-            .get(v)
-            .cloned()
-            .ok_or_else(|| Error::Graph(format!("output `{name}` was not computed")))
+        let found = values.known.get(v).cloned();
+        found.ok_or_else(|| Error::Graph(format!("output `{name}` was not computed")))
     };
     graph.outputs().iter().map(find).collect()
+}
+
+/// The values of a run that are still read.
+struct Values<'a> {
+    graph: &'a Graph,
+    known: HashMap<Value, HostTensor>,
+    /// See [`uses`].
+    uses: HashMap<Value, usize>,
+    /// Bytes of those that nodes made.
+    held: u64,
+}
+
+impl Values<'_> {
+    /// The inputs of a node.
+    fn of(&self, node: &Node) -> Result<Vec<Option<&HostTensor>>> {
+        let value = |v: &Value| {
+            let found = self.known.get(v);
+            found.ok_or_else(|| Error::Graph(format!("{v} has no value")))
+        };
+        let inputs = node.inputs.iter();
+        inputs.map(|v| v.as_ref().map(value).transpose()).collect()
+    }
+
+    /// Lets go of what `node` was the last to read.
+    fn release(&mut self, node: &Node) {
+        for v in node.inputs.iter().flatten() {
+            let Some(left) = self.uses.get_mut(v) else {
+                continue;
+            };
+            *left -= 1;
+            if *left > 0 {
+                continue;
+            }
+            if let Some(t) = self.known.remove(v)
+                && makes(self.graph.node(*v))
+            {
+                self.held -= t.bytes().len() as u64;
+            }
+        }
+    }
+
+    /// Keeps what a node made, as far as it is read.
+    fn add(&mut self, node: u32, outputs: Vec<HostTensor>) {
+        for (output, t) in (0..).zip(outputs) {
+            let v = Value { node, output };
+            if !self.uses.contains_key(&v) {
+                continue;
+            }
+            if makes(self.graph.node(v)) {
+                self.held += t.bytes().len() as u64;
+            }
+            self.known.insert(v, t);
+        }
+    }
 }
 
 /// How often each value is still read; outputs of the graph are never released.
@@ -142,17 +167,6 @@ fn uses(graph: &Graph) -> HashMap<Value, usize> {
         *uses.entry(*v).or_insert(0) += 1;
     }
     uses
-}
-
-/// The value, if this was its last use.
-fn release(
-    values: &mut HashMap<Value, HostTensor>,
-    uses: &mut HashMap<Value, usize>,
-    v: Value,
-) -> Option<HostTensor> {
-    let n = uses.get_mut(&v)?;
-    *n -= 1;
-    if *n == 0 { values.remove(&v) } else { None }
 }
 
 /// False for nodes whose outputs are there anyhow.

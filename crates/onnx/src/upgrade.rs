@@ -60,7 +60,49 @@ impl Old<'_> {
 
 /// Adds the node to `graph` in the terms of the newest operator set; its outputs.
 pub(crate) fn upgrade(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>> {
+    let (name, label) = (old.name, old.label);
     old.attrs.remove("consumed_inputs");
+    let made = to_inputs(graph, &mut old).and_then(|()| rewrite(graph, old));
+    made.map_err(|e| match e {
+        Error::Node { .. } => e,
+        e => e.at(label, name),
+    })
+}
+
+/// Attributes that became inputs.
+fn to_inputs(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
+    let (name, version) = (old.name, old.version);
+    match name {
+        "Reshape" if version < 5 => old.ints_to_input(graph, "shape", 1)?,
+        "Squeeze" | "Unsqueeze" | "ReduceSum" if version < 13 => {
+            old.ints_to_input(graph, "axes", 1)?;
+        }
+        _ if name.starts_with("Reduce") && name != "ReduceSum" && version < 18 => {
+            old.ints_to_input(graph, "axes", 1)?;
+        }
+        "Slice" if version < 10 => {
+            old.ints_to_input(graph, "starts", 1)?;
+            old.ints_to_input(graph, "ends", 2)?;
+            old.ints_to_input(graph, "axes", 3)?;
+        }
+        "TopK" if version < 10 => {
+            let k: i64 = old.attrs.need("k")?;
+            old.attrs.remove("k");
+            let k = graph.ints(&[k])?;
+            old.set_input(1, k);
+        }
+        "DFT" if version < 20 => {
+            let axis = graph.scalar(DType::I64, old.attrs.or("axis", 1i64)? as f64)?;
+            old.attrs.remove("axis");
+            old.set_input(2, axis);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Everything else that was said differently.
+fn rewrite(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>> {
     let (name, version) = (old.name, old.version);
     match name {
         "Add" | "Sub" | "Mul" | "Div" | "And" | "Or" | "Xor" | "Equal" | "Greater" | "Less"
@@ -72,24 +114,9 @@ pub(crate) fn upgrade(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>>
         "Gemm" if version < 7 => {
             old.attrs.remove("broadcast");
         }
-        "Reshape" if version < 5 => old.ints_to_input(graph, "shape", 1)?,
-        "Squeeze" | "Unsqueeze" if version < 13 => old.ints_to_input(graph, "axes", 1)?,
-        "ReduceSum" if version < 13 => old.ints_to_input(graph, "axes", 1)?,
-        _ if name.starts_with("Reduce") && version < 18 => old.ints_to_input(graph, "axes", 1)?,
         "Split" if version < 18 => split(graph, &mut old)?,
-        "Slice" if version < 10 => {
-            old.ints_to_input(graph, "starts", 1)?;
-            old.ints_to_input(graph, "ends", 2)?;
-            old.ints_to_input(graph, "axes", 3)?;
-        }
         "Pad" if version < 11 => pad(graph, &mut old)?,
         "Clip" if version < 11 => clip(graph, &mut old)?,
-        "TopK" if version < 10 => {
-            let k: i64 = old.attrs.need("k")?;
-            old.attrs.remove("k");
-            let k = graph.ints(&[k])?;
-            old.set_input(1, k);
-        }
         "Softmax" | "LogSoftmax" | "Hardmax" if version < 13 => return softmax(graph, &mut old),
         "Concat" if version < 4 && old.attrs.raw("axis").is_none() => {
             old.attrs.set("axis", Attr::Int(1))
@@ -105,11 +132,6 @@ pub(crate) fn upgrade(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>>
             old.outputs = 1;
         }
         "GroupNormalization" if version < 21 => group_norm(graph, &mut old)?,
-        "DFT" if version < 20 => {
-            let axis = graph.scalar(DType::I64, old.attrs.or("axis", 1i64)? as f64)?;
-            old.attrs.remove("axis");
-            old.set_input(2, axis);
-        }
         "LpPool" | "GlobalLpPool" if version < 2 => {
             if let Some(p) = old.attrs.opt::<f32>("p").unwrap_or(None) {
                 old.attrs.set("p", Attr::Int(p as i64));
@@ -343,6 +365,9 @@ fn upsample(graph: &mut Graph, old: &mut Old<'_>) -> Result<Vec<Value>> {
 fn batched_scan(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>> {
     if old.input(0).is_some() {
         return Err(Error::op(old.name, "sequence_lens are not supported"));
+    }
+    if old.inputs.is_empty() {
+        return Err(Error::op(old.name, "input 0 has no place"));
     }
     old.inputs.remove(0);
     if let Some(directions) = old.attrs.remove("directions") {

@@ -237,12 +237,25 @@ impl Operator for RoiAlign {
     }
 }
 
-/// Two neighbours along an axis with their weights; none outside the image.
-type Pair = Option<[(usize, f64); 2]>;
+/// Two neighbours along an axis with their weights.
+type Pair = [(usize, f64); 2];
+
+/// The samples of a cell along one axis.
+struct Samples {
+    /// Those within the image. Regions may be far larger: the samples outside, all of them 0, are only counted.
+    inside: Vec<Pair>,
+    count: i64,
+}
+
+impl Samples {
+    fn leaves_the_image(&self) -> bool {
+        (self.inside.len() as i64) < self.count
+    }
+}
 
 impl RoiAlign {
     /// The samples of every cell along one axis.
-    fn samples(&self, from: f64, to: f64, cells: i64, size: usize) -> Vec<Vec<Pair>> {
+    fn samples(&self, from: f64, to: f64, cells: i64, size: usize) -> Vec<Samples> {
         let scale = f64::from(self.spatial_scale);
         let offset = if self.half_pixel { 0.5 } else { 0.0 };
         let start = from * scale - offset;
@@ -265,31 +278,39 @@ impl RoiAlign {
             let part = at - low as f64;
             Some([(low, 1.0 - part), ((low + 1).min(size - 1), part)])
         };
+        // Samples that may be within the image; where their number is given, all are looked at.
+        let near = |i: i64| {
+            if self.sampling_ratio > 0 {
+                return 0..count;
+            }
+            let at = |x: f64| (x - start - i as f64 * cell) * (count as f64 / cell) - 0.5;
+            let from = (at(-1.0).floor() as i64).max(0);
+            from..(at(size as f64).ceil() as i64).saturating_add(1).min(count)
+        };
         (0..cells)
-            .map(|i| (0..count).map(|s| one(i, s)).collect())
+            .map(|i| Samples {
+                inside: near(i).filter_map(|s| one(i, s)).collect(),
+                count: count.max(0),
+            })
             .collect()
     }
 
-    fn cell(&self, map: &Map, at: (usize, usize), rows: &[Pair], columns: &[Pair]) -> f64 {
-        let (mut sum, mut best) = (0.0, None);
-        for row in rows {
-            for column in columns {
-                let mut largest = None;
-                if let (Some(row), Some(column)) = (row, column) {
-                    for (y, v) in row {
-                        for (x, w) in column {
-                            let value = map.at(at.0, at.1, *y, *x) * v * w;
-                            sum += value;
-                            largest = Some(largest.map_or(value, |l: f64| l.max(value)));
-                        }
+    fn cell(&self, map: &Map, at: (usize, usize), rows: &Samples, columns: &Samples) -> f64 {
+        let outside = rows.leaves_the_image() || columns.leaves_the_image();
+        let (mut sum, mut best) = (0.0, outside.then_some(0.0));
+        for row in &rows.inside {
+            for column in &columns.inside {
+                for (y, v) in row {
+                    for (x, w) in column {
+                        let value = map.at(at.0, at.1, *y, *x) * v * w;
+                        sum += value;
+                        best = Some(best.map_or(value, |b: f64| b.max(value)));
                     }
                 }
-                let largest = largest.unwrap_or(0.0);
-                best = Some(best.map_or(largest, |b: f64| b.max(largest)));
             }
         }
         match self.mode {
-            RoiMode::Average => sum / (rows.len() * columns.len()).max(1) as f64,
+            RoiMode::Average => sum / (rows.count as f64 * columns.count as f64).max(1.0),
             RoiMode::Max => best.unwrap_or(0.0),
         }
     }

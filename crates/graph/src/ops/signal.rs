@@ -168,8 +168,10 @@ impl Operator for MelWeightMatrix {
         let mut out = HostTensor::zeros(DType::F64, [lines, bands])?;
         let weights = out.as_mut_slice::<f64>()?;
         let mut set = |line: usize, band: usize, value: f64| -> Result<()> {
+            // A corner may be any number.
+            let at = line.checked_mul(bands).and_then(|n| n.checked_add(band));
             let what = || Error::op("MelWeightMatrix", "a band lies above the spectrum");
-            *weights.get_mut(line * bands + band).ok_or_else(what)? = value;
+            *at.and_then(|at| weights.get_mut(at)).ok_or_else(what)? = value;
             Ok(())
         };
         for band in 0..bands {

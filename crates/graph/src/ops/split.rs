@@ -20,7 +20,7 @@ pub struct Split {
 }
 
 /// More outputs than a node can reasonably name.
-const MOST: i64 = 1 << 16;
+const MOST: i64 = 1 << 13;
 
 impl Split {
     /// The sizes of the parts of an axis of `n` elements.

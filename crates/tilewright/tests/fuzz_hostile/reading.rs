@@ -2,7 +2,7 @@
 
 use prost::Message;
 use tilewright::DType;
-use tilewright::graph::Error as GraphError;
+use tilewright::graph::{Attr, Error as GraphError};
 use tilewright::onnx::proto::{ModelProto, SparseTensorProto, StringStringEntryProto, TensorProto};
 use tilewright::onnx::{Error, NoExternalData, read_model, read_model_file};
 
@@ -134,6 +134,19 @@ fn missing_inputs() {
         &refused(&relu().node("Add", &["", "y"], &["z"], &[]).model()).to_string(),
         &["Add of z", "missing"],
     );
+}
+
+/// The first input of opset 8's Scan may be left out, but not its place.
+#[test]
+fn missing_places() {
+    let body = Net::new()
+        .input("a", DType::F32, &["2"])
+        .node("Relu", &["a"], &["b"], &[])
+        .output("b");
+    let scan = relu().node("Scan", &[], &["z"], &[("num_scan_inputs", Attr::Int(1))]);
+    let mut model = scan.body("body", body).model();
+    model.opset_import = vec![import("", 8)];
+    says(&refused(&model).to_string(), &["Scan of z", "input 0"]);
 }
 
 #[test]

@@ -76,6 +76,85 @@ fn windows_that_are_none() {
     }
 }
 
+#[test]
+fn zero_points_that_are_none() {
+    let x = HostTensor::zeros(DType::U8, [1, 1, 4, 4]).unwrap();
+    let weight = HostTensor::zeros(DType::U8, [1, 1, 2, 2]).unwrap();
+    let none = HostTensor::zeros(DType::U8, [0]).unwrap();
+    let net = Net::new()
+        .input("x", DType::U8, &["1", "1", "4", "4"])
+        .init("w", &weight)
+        .init("none", &none)
+        .node("ConvInteger", &["x", "w", "none"], &["y"], &[])
+        .output("y");
+    says(
+        &fails(net, &[("x", x)]),
+        &["ConvInteger of y", "input 2 has 0 elements"],
+    );
+}
+
+/// A region may lie anywhere: what is outside of the image is 0, however much it is.
+#[test]
+fn regions_beyond_all_images() {
+    for (op, shape, region) in [
+        ("RoiAlign", ["1", "4"], vec![-1e30f32, -1e30, 1e30, 1e30]),
+        (
+            "MaxRoiPool",
+            ["1", "5"],
+            vec![0.0f32, -1e30, -1e30, 1e30, 1e30],
+        ),
+    ] {
+        let inputs: &[&str] = if op == "RoiAlign" {
+            &["x", "regions", "zero"]
+        } else {
+            &["x", "regions"]
+        };
+        let region = HostTensor::from_vec([1, region.len()], region).unwrap();
+        let net = Net::new()
+            .input("x", DType::F32, &["1", "1", "2", "2"])
+            .input("regions", DType::F32, &shape)
+            .ints("zero", &[0])
+            .node(op, inputs, &["y"], &[("pooled_shape", ints(&[1, 1]))])
+            .output("y");
+        let file = net.model().encode_to_vec();
+        let (result, peak) = peak_of(|| {
+            let graph = read_model(&file, &NoExternalData).unwrap();
+            let inputs = [("x", floats(&[1, 1, 2, 2])), ("regions", region)];
+            run(graph, &inputs, limits())
+        });
+        result.unwrap();
+        assert!(peak < 1 << 20, "{op}: {peak} bytes in use");
+    }
+}
+
+/// Each step of a layer is a dispatch of its own; a plan does not hold any number of them.
+#[test]
+fn layers_of_many_steps() {
+    let net = |steps: &str| {
+        let net = Net::new()
+            .input("x", DType::F32, &[steps, "1", "1"])
+            .init("w", &floats(&[1, 1, 1]));
+        let attrs = [("hidden_size", Attr::Int(1))];
+        net.node("RNN", &["x", "w", "w"], &["y"], &attrs)
+            .output("y")
+    };
+    let plan = |steps: &str| {
+        let file = net(steps).model().encode_to_vec();
+        let graph = read_model(&file, &NoExternalData).unwrap();
+        let mut bindings = tilewright::graph::Bindings::default();
+        for symbol in graph.symbols() {
+            bindings.set(symbol, 1_000_000);
+        }
+        let (planned, peak) = peak_of(|| planned(&graph, &bindings));
+        assert!(peak < 64 << 20, "{peak} bytes in use");
+        planned
+    };
+    // On the host, as the number of steps is known before; too late for that where it is not.
+    plan("1000000").unwrap();
+    let error = plan("steps").unwrap_err().to_string();
+    says(&error, &["RNN of y", "1000000 steps", "8192"]);
+}
+
 /// A loop whose body adds to what it carries.
 fn endless(count: i64, condition: bool) -> Net {
     let body = Net::new()
