@@ -31,7 +31,7 @@ pub use caps::{AdapterKind, Backend, Caps, Limits};
 pub use dispatch::{Dispatch, Param, Slot, Span, fold_groups};
 pub use error::{Error, Result};
 pub use gpu::Gpu;
-pub use platform::BoxFuture;
+pub use platform::{BoxFuture, ThreadSafe};
 pub use profiler::{Profiler, Timing};
 pub use program::{Program, ProgramKey};
 pub use recorder::{Budget, CancelToken, Recorder, SubmitOptions};

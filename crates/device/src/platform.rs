@@ -1,7 +1,7 @@
 //! What differs between a native process and a browser; no other module asks which it is.
 
-pub use here::BoxFuture;
 pub(crate) use here::*;
+pub use here::{BoxFuture, ThreadSafe};
 
 #[cfg(not(target_arch = "wasm32"))]
 mod here {
@@ -27,6 +27,10 @@ mod here {
 
     /// A future behind a pointer: `Send` natively, so that every executor can take it; in a browser nothing is.
     pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+    /// `Send` and `Sync` natively; nothing in a browser, where objects stay on the thread that made them.
+    pub trait ThreadSafe: Send + Sync {}
+    impl<T: Send + Sync + ?Sized> ThreadSafe for T {}
 
     /// Completes the futures of a device: a thread that sleeps until something is pending.
     pub(crate) struct Poller {
@@ -229,6 +233,10 @@ mod here {
     pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + 'a>>;
 
     pub(crate) const BACKENDS: wgpu::Backends = wgpu::Backends::BROWSER_WEBGPU;
+
+    /// `Send` and `Sync` natively; nothing in a browser, where objects stay on the thread that made them.
+    pub trait ThreadSafe {}
+    impl<T: ?Sized> ThreadSafe for T {}
 
     /// A browser answers with a promise.
     pub(crate) const ERRORS_ARE_IMMEDIATE: bool = false;

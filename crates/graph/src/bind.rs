@@ -165,7 +165,7 @@ impl<'a> Binder<'a> {
         let first_scratch = self.plan.slots.len();
         let mut cx = Lower {
             epilogue: None,
-            op: node.op.static_name(),
+            op: node.op.name(),
             caps: self.caps,
             inputs,
             constants,

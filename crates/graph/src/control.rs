@@ -7,6 +7,7 @@ use crate::passes::{Known, specialise};
 use crate::{Error, Fact, Graph, Op, Result, RunLimits, host};
 use std::collections::HashMap;
 use std::sync::Arc;
+use tilewright_device::ThreadSafe;
 use tilewright_tensor::HostTensor;
 
 /// A body to run now.
@@ -18,7 +19,7 @@ pub(crate) struct Turn {
 }
 
 /// Runs of bodies on behalf of one node.
-pub(crate) trait Walk: Send {
+pub(crate) trait Walk: ThreadSafe {
     /// What to run next; none when the walk is over.
     fn next(&mut self) -> Result<Option<Turn>>;
 
@@ -35,7 +36,7 @@ pub(crate) fn walk(
     inputs: &[Option<&HostTensor>],
     limits: &RunLimits,
 ) -> Result<Option<Box<dyn Walk>>> {
-    let inputs = Tensors::new(op.static_name(), inputs);
+    let inputs = Tensors::new(op.name(), inputs);
     Ok(match op {
         Op::If(op) => Some(Box::new(op.walk(inputs)?)),
         Op::Loop(op) => Some(Box::new(op.walk(inputs, limits)?)),

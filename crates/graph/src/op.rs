@@ -5,6 +5,7 @@ use crate::lower::{Lower, Place, Placing};
 use crate::{Attrs, Fact, Result};
 use std::fmt;
 use std::sync::Arc;
+use tilewright_device::ThreadSafe;
 use tilewright_tensor::HostTensor;
 
 /// One kind of computation: its attributes, inference, reference, device form and test cases.
@@ -143,10 +144,11 @@ impl Case {
     }
 }
 
-/// An operator from outside this crate. It is registered with the reader by (domain, name).
-pub trait CustomOp: fmt::Debug + Send + Sync {
-    /// Its name, with the domain: `domain:Name`.
-    fn name(&self) -> &str;
+/// An operator from outside this crate: the methods of [`Operator`], on values instead of types. A model's reader is told of it
+/// by (domain, name). `docs/add-an-op.md` has an example.
+pub trait CustomOp: fmt::Debug + ThreadSafe {
+    /// Its name, with the domain: `domain:Name`. Two custom operators with the same name and attributes do the same.
+    fn name(&self) -> &'static str;
     /// See [`Operator::attrs`].
     fn attrs(&self) -> Attrs;
     /// See [`Operator::infer`].
@@ -160,6 +162,22 @@ pub trait CustomOp: fmt::Debug + Send + Sync {
     /// See [`Operator::lower`].
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         Err(cx.error("no device form"))
+    }
+    /// See [`Operator::moves`].
+    fn moves(&self, _input: usize) -> bool {
+        false
+    }
+    /// See [`Operator::work`].
+    fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+        touched(inputs, outputs)
+    }
+    /// See [`Operator::folds`].
+    fn folds(&self) -> bool {
+        true
+    }
+    /// See [`Operator::fuses`].
+    fn fuses(&self) -> bool {
+        false
     }
 }
 
@@ -197,13 +215,8 @@ macro_rules! ops {
             }
 
             /// Its name.
-            pub fn name(&self) -> &str {
+            pub fn name(&self) -> &'static str {
                 match self { $(Op::$ty(op) => op.name(),)* Op::Custom(op) => op.name() }
-            }
-
-            /// Its name; `Custom` for one from outside.
-            pub(crate) fn static_name(&self) -> &'static str {
-                match self { $(Op::$ty(op) => op.name(),)* Op::Custom(_) => "Custom" }
             }
 
             /// See [`Operator::attrs`].
@@ -213,13 +226,13 @@ macro_rules! ops {
 
             /// See [`Operator::infer`].
             pub fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
-                let inputs = Inputs::new(self.static_name(), inputs);
+                let inputs = Inputs::new(self.name(), inputs);
                 match self { $(Op::$ty(op) => op.infer(inputs),)* Op::Custom(op) => op.infer(inputs) }
             }
 
             /// See [`Operator::reference`].
             pub fn reference(&self, inputs: &[Option<&HostTensor>]) -> Result<Vec<HostTensor>> {
-                let inputs = Inputs::new(self.static_name(), inputs);
+                let inputs = Inputs::new(self.name(), inputs);
                 match self { $(Op::$ty(op) => op.reference(inputs),)* Op::Custom(op) => op.reference(inputs) }
             }
 
@@ -235,26 +248,23 @@ macro_rules! ops {
 
             /// See [`Operator::moves`].
             pub fn moves(&self, input: usize) -> bool {
-                match self { $(Op::$ty(op) => op.moves(input),)* Op::Custom(_) => false }
+                match self { $(Op::$ty(op) => op.moves(input),)* Op::Custom(op) => op.moves(input) }
             }
 
             /// See [`Operator::fuses`].
             pub fn fuses(&self) -> bool {
-                match self { $(Op::$ty(op) => op.fuses(),)* Op::Custom(_) => false }
+                match self { $(Op::$ty(op) => op.fuses(),)* Op::Custom(op) => op.fuses() }
             }
 
             /// See [`Operator::work`].
             pub fn work(&self, inputs: &[Option<&Fact>], outputs: &[Fact]) -> u64 {
-                let inputs = Inputs::new(self.static_name(), inputs);
-                match self {
-                    $(Op::$ty(op) => op.work(inputs, outputs),)*
-                    Op::Custom(_) => crate::op::touched(inputs, outputs),
-                }
+                let inputs = Inputs::new(self.name(), inputs);
+                match self { $(Op::$ty(op) => op.work(inputs, outputs),)* Op::Custom(op) => op.work(inputs, outputs) }
             }
 
             /// See [`Operator::folds`].
             pub fn folds(&self) -> bool {
-                match self { $(Op::$ty(op) => op.folds(),)* Op::Custom(_) => false }
+                match self { $(Op::$ty(op) => op.folds(),)* Op::Custom(op) => op.folds() }
             }
         }
 
@@ -267,7 +277,11 @@ pub(crate) use ops;
 
 impl PartialEq for crate::Op {
     fn eq(&self, other: &crate::Op) -> bool {
-        self.name() == other.name() && self.attrs() == other.attrs()
+        // One from outside may be registered in the place of the engine's own.
+        let custom = |op: &crate::Op| matches!(op, crate::Op::Custom(_));
+        self.name() == other.name()
+            && custom(self) == custom(other)
+            && self.attrs() == other.attrs()
     }
 }
 

@@ -97,7 +97,7 @@ fn placed(graph: &Graph, index: usize, caps: &Caps) -> Place {
         ));
     }
     node.op.place(&Placing {
-        inputs: Inputs::new(node.op.static_name(), &inputs),
+        inputs: Inputs::new(node.op.name(), &inputs),
         outputs: &outputs,
         caps,
     })

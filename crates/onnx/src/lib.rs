@@ -31,7 +31,7 @@ mod value;
 pub use attribute::{read_attribute, write_attribute};
 pub use error::{Error, Result};
 pub use external::{ExternalData, ModelDir, NoExternalData};
-pub use model::{Functions, Imports, decode_model, node_label, normal_domain};
+pub use model::{Functions, Imports, decode_model, encode_model, node_label, normal_domain};
 pub use options::{MakeCustom, ReadOptions, Registry};
 pub use read::{NEWEST_OPSET, read_model, read_model_file, read_model_file_with, read_model_with};
 pub use sparse::read_sparse_tensor;

@@ -28,6 +28,11 @@ pub fn decode_model(file: impl Into<Bytes>) -> Result<ModelProto> {
     Ok(model)
 }
 
+/// The bytes of a model file: what [`decode_model`] reads.
+pub fn encode_model(model: &ModelProto) -> Vec<u8> {
+    model.encode_to_vec()
+}
+
 /// The domain under which operators are looked up: `ai.onnx` is another name of the default domain, ``.
 pub fn normal_domain(domain: &str) -> &str {
     if domain == "ai.onnx" { "" } else { domain }

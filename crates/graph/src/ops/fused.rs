@@ -111,7 +111,7 @@ impl Operator for Fused {
             return Place::host("malformed");
         };
         let place = self.op.place(&Placing {
-            inputs: Inputs::new(self.op.static_name(), &own),
+            inputs: Inputs::new(self.op.name(), &own),
             outputs: cx.outputs,
             caps: cx.caps,
         });

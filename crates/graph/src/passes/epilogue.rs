@@ -94,7 +94,7 @@ fn on_device(graph: &Graph, node: &Node, caps: &Caps) -> bool {
         .collect();
     let outputs: Vec<Fact> = node.outputs.iter().flatten().cloned().collect();
     let placing = Placing {
-        inputs: Inputs::new(node.op.static_name(), &facts),
+        inputs: Inputs::new(node.op.name(), &facts),
         outputs: &outputs,
         caps,
     };

@@ -58,7 +58,7 @@ impl Pass<'_> {
         let outputs: Vec<Fact> = visit.node.outputs.iter().flatten().cloned().collect();
         let known = outputs.len() == visit.node.outputs.len() && !is_pool(op);
         let placing = Placing {
-            inputs: Inputs::new(op.static_name(), &facts),
+            inputs: Inputs::new(op.name(), &facts),
             outputs: &outputs,
             caps: self.caps,
         };
@@ -131,7 +131,7 @@ pub(super) fn runs(graph: &Graph, op: &Op, inputs: &[Option<Value>], caps: &Caps
     };
     let op = converted(op).unwrap_or_else(|| op.clone());
     let placing = Placing {
-        inputs: Inputs::new(op.static_name(), &facts),
+        inputs: Inputs::new(op.name(), &facts),
         outputs: &outputs,
         caps,
     };
