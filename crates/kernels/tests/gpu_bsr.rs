@@ -35,10 +35,12 @@ fn words(bench: &mut Bench, slot: u32, words: &[u32]) -> View {
 }
 
 /// Rows of x, extents of W, block size, blocks of 8 that are kept.
-const CASES: [(usize, [usize; 2], [usize; 2], u32); 6] = [
+const CASES: [(usize, [usize; 2], [usize; 2], u32); 8] = [
     (64, [128, 96], [32, 32], 2),
     (33, [96, 64], [32, 32], 8),
     (1, [64, 64], [64, 64], 4),
+    (3, [100, 96], [32, 32], 4),
+    (7, [96, 128], [32, 64], 3),
     (70, [100, 96], [32, 16], 4),
     (40, [64, 64], [32, 32], 0),
     (130, [192, 128], [64, 32], 3),

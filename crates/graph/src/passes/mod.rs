@@ -12,6 +12,7 @@ mod fuse;
 mod layout;
 mod quantised;
 mod sizes;
+mod sparse;
 mod tidy;
 mod weights;
 
@@ -22,6 +23,7 @@ pub use fuse::fuse;
 pub use layout::layout;
 pub use quantised::quantised;
 pub use sizes::sizes;
+pub use sparse::{SparseOptions, sparse};
 pub use tidy::tidy;
 pub use weights::weights;
 

@@ -158,6 +158,24 @@ impl Bsr {
             })
     }
 
+    /// The share of the blocks of a dense matrix that are all zero, 0 to 1; 0 for an empty matrix.
+    ///
+    /// # Errors
+    /// [`Error::Sparse`] where it is no matrix or a block has no elements.
+    pub fn block_sparsity(dense: &HostTensor, block_size: [usize; 2]) -> Result<f64> {
+        let extents = matrix_extents(FORMAT, dense)?;
+        let [rows, cols] = grid(extents, block_size)?;
+        let zero = zero_test(dense);
+        let is_zero = |corner| Cells::new(extents, block_size, corner).all(|(_, at)| zero(at));
+        let corners = (0..rows).flat_map(|row| (0..cols).map(move |col| [row, col]));
+        let zeros = corners.filter(|&corner| is_zero(corner)).count();
+        Ok(if zeros == 0 {
+            0.0
+        } else {
+            zeros as f64 / (rows as f64 * cols as f64)
+        })
+    }
+
     /// The matrix as `[rows, cols]`; errors are those of [`HostTensor::zeros`].
     pub fn to_dense(&self) -> Result<HostTensor> {
         let mut dense = HostTensor::zeros(self.values.dtype(), self.extents)?;
@@ -288,6 +306,11 @@ mod tests {
             Bsr::check([13, 11], block, other.row_ptr(), other.col_idx()).unwrap();
         }
         assert_eq!(bsr.in_blocks([3, 2]).unwrap(), bsr);
+        let stored = bsr.col_idx().len() as f64;
+        assert_eq!(
+            Bsr::block_sparsity(&dense, [3, 2]).unwrap(),
+            (30.0 - stored) / 30.0
+        );
         assert!(bsr.in_blocks([0, 1]).is_err());
     }
 

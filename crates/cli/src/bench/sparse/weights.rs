@@ -6,7 +6,8 @@ use rand::{RngExt, SeedableRng};
 use tilewright::Gpu;
 use tilewright::device::{Dispatch, Slot};
 use tilewright::kernels::{
-    BsrView, Side, Store, View, bsr_matmul, bsr_values, matmul_packed, pack_b, panel_width,
+    BsrView, Side, Store, View, bsr_block, bsr_matmul, bsr_values, matmul_packed, pack_b,
+    panel_width,
 };
 use tilewright::tensor::{Bsr, HostTensor, nmse};
 use tilewright_benches::{Candidate, Tensors};
@@ -174,6 +175,9 @@ impl Layer {
     /// Puts a sparse weight in slots of its own; the dispatches of its product.
     fn upload(&mut self, gpu: &Gpu, w: &Bsr) -> Result<Vec<Dispatch>, Failure> {
         let [m, n, k] = self.size;
+        // As the engine does: smaller blocks are joined to those that the loops walk.
+        let (block, _) = bsr_block(gpu.caps(), Side::Right, w.block_size(), w.extents());
+        let w = &w.in_blocks(block)?;
         let slot = self.slots;
         self.slots += 3;
         self.tensors
