@@ -330,23 +330,19 @@ impl<'a> Reader<'a> {
             subgraph: false,
             captures,
         });
-        let absent: Vec<&str> = function
-            .input
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| inputs.get(*i).is_none_or(Option::is_none))
-            .map(|(_, n)| n.as_str())
+        let given = |i: usize| inputs.get(i).is_some_and(Option::is_some);
+        let parameters = (0..).zip(&function.input);
+        let absent: Vec<&String> = parameters
+            .filter(|(i, _)| !given(*i))
+            .map(|p| p.1)
             .collect();
         for inner in &function.node {
             let mut inner = with_attributes(inner, node, function);
             // An input that the caller left out is left out in the body too.
-            for name in inner
-                .input
-                .iter_mut()
-                .filter(|n| absent.contains(&n.as_str()))
-            {
-                name.clear();
-            }
+            let names = inner.input.iter_mut();
+            names
+                .filter(|n| absent.contains(&&**n))
+                .for_each(String::clear);
             self.node(&inner)?;
         }
         let mut values = vec![];

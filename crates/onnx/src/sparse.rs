@@ -47,19 +47,25 @@ pub fn read_sparse_tensor(
         return Err(fail(what));
     }
     let indices = read_tensor(indices, external)?;
+    let offsets = offsets(&indices, values.len(), &shape).map_err(fail)?;
+    let mut dense = HostTensor::zeros(values.dtype(), &shape).map_err(in_tensor)?;
+    dense.place(&values, offsets).map_err(in_tensor)?;
+    Ok(dense)
+}
+
+/// The places of `nnz` values in a dense tensor of `shape`, or what is wrong with them.
+fn offsets(indices: &HostTensor, nnz: usize, shape: &Shape) -> Result<Vec<usize>, String> {
     if indices.dtype() != DType::I64 {
-        return Err(fail(format!("indices are {}, not i64", indices.dtype())));
+        return Err(format!("indices are {}, not i64", indices.dtype()));
     }
-    let nnz = values.len();
-    let flat = indices.to_i64().map_err(in_tensor)?;
+    let flat = indices.to_i64().map_err(|e| e.to_string())?;
+    let elements = shape.elements().map_err(|e| e.to_string())?;
     let per_value = match indices.shape()[..] {
         [n] if n == nnz => 1,
         [n, rank] if n == nnz && rank == shape.rank() && rank > 0 => rank,
         _ => {
             let got = indices.shape();
-            return Err(fail(format!(
-                "{nnz} values do not fit indices of shape {got}"
-            )));
+            return Err(format!("{nnz} values do not fit indices of shape {got}"));
         }
     };
     let mut offsets: Vec<usize> = Vec::with_capacity(nnz);
@@ -73,14 +79,13 @@ pub fn read_sparse_tensor(
         match offset.filter(|o| offsets.last().is_none_or(|last| last < o)) {
             Some(offset) => offsets.push(offset),
             None => {
-                let what = format!("index {entry:?} is outside {shape} or out of order");
-                return Err(fail(what));
+                return Err(format!(
+                    "index {entry:?} is outside {shape} or out of order"
+                ));
             }
         }
     }
-    let mut dense = HostTensor::zeros(values.dtype(), &shape).map_err(in_tensor)?;
-    dense.place(&values, offsets).map_err(in_tensor)?;
-    Ok(dense)
+    Ok(offsets)
 }
 
 fn linear(index: &[i64], extents: &[usize]) -> Option<usize> {

@@ -92,6 +92,16 @@ fn mask_rows(shape: &[usize]) -> ([usize; 3], usize) {
     (by, *keys)
 }
 
+/// Which scores are kept.
+fn scores(op: &Attention) -> Scores {
+    match op.qk_output {
+        QkOutput::Raw => Scores::Scaled,
+        QkOutput::Capped => Scores::Capped,
+        QkOutput::Biased => Scores::Biased,
+        QkOutput::Softmax => Scores::Softmax,
+    }
+}
+
 /// Emits an attention.
 pub(super) fn lower(op: &Attention, cx: &mut Lower<'_>) -> Result<()> {
     let s = sizes(op, cx)?;
@@ -113,11 +123,7 @@ pub(super) fn lower(op: &Attention, cx: &mut Lower<'_>) -> Result<()> {
     }
     let (mask, valid) = (cx.opt_input(3), cx.opt_input(6));
     let bound = |n: i64| usize::try_from(n).ok();
-    let ahead = if op.is_causal {
-        Some(0)
-    } else {
-        bound(op.right_window)
-    };
+    let ahead = op.is_causal.then_some(0).or(bound(op.right_window));
     let of = kernels::Attention {
         batch: s.batch,
         heads: s.q_heads,
@@ -146,15 +152,7 @@ pub(super) fn lower(op: &Attention, cx: &mut Lower<'_>) -> Result<()> {
         }),
         valid: valid.as_ref(),
     };
-    let kept = kept.as_ref().map(|view| {
-        let which = match op.qk_output {
-            QkOutput::Raw => Scores::Scaled,
-            QkOutput::Capped => Scores::Capped,
-            QkOutput::Biased => Scores::Biased,
-            QkOutput::Softmax => Scores::Softmax,
-        };
-        (view, which)
-    });
+    let kept = kept.as_ref().map(|view| (view, scores(op)));
     let dispatches = if kept.is_some() || of.prefers_products(cx.caps()) {
         let scores = cx.scratch(Store::F32, [of.scores()]);
         kernels::attention_by_products(cx.caps(), &of, &scores, kept)?

@@ -102,7 +102,9 @@ impl Operator for Conv {
     }
 
     fn cases() -> Vec<Case> {
-        let mut cases = plain_cases();
+        let mut cases = padded_cases();
+        cases.extend(strided_cases());
+        cases.extend(typed_cases());
         cases.extend(grouped_cases());
         super::pool::both_layouts(cases, |op| match op {
             crate::Op::Conv(op) => Some(
@@ -317,27 +319,11 @@ fn biased(name: &str, op: Conv, x: &[usize], w: &[usize]) -> Case {
     case
 }
 
-fn plain_cases() -> Vec<Case> {
+fn padded_cases() -> Vec<Case> {
     let plain = Window::default;
     let padded = |pads: &[i64]| Window {
         pads: pads.to_vec(),
         ..plain()
-    };
-    let strided = |auto_pad| Window {
-        strides: vec![2, 3],
-        auto_pad,
-        ..plain()
-    };
-    let everything = Window {
-        kernel: vec![3, 2],
-        strides: vec![2, 1],
-        dilations: vec![1, 3],
-        pads: vec![1, 0, 2, 3],
-        ..plain()
-    };
-    let halves = |shape: &[usize], seed| {
-        let t = samples::uniform(shape, seed).cast(DType::F16);
-        t.expect("f32 to f16 always works")
     };
     vec![
         biased(
@@ -354,12 +340,6 @@ fn plain_cases() -> Vec<Case> {
         ),
         biased("1x1", conv(plain()), &[2, 8, 5, 6], &[12, 8, 1, 1]),
         case(
-            "1x1 strided",
-            conv(strided(AutoPad::NotSet)),
-            &[1, 8, 7, 7],
-            &[4, 8, 1, 1],
-        ),
-        case(
             "7x7 stem",
             conv(Window {
                 strides: vec![2, 2],
@@ -367,6 +347,37 @@ fn plain_cases() -> Vec<Case> {
             }),
             &[1, 3, 20, 18],
             &[8, 3, 7, 7],
+        ),
+        biased("1-D", conv(padded(&[2, 1])), &[2, 4, 13], &[6, 4, 5]),
+        case(
+            "3-D",
+            conv(padded(&[1, 0, 1, 1, 1, 0])),
+            &[1, 3, 5, 6, 4],
+            &[4, 3, 3, 2, 3],
+        ),
+    ]
+}
+
+fn strided_cases() -> Vec<Case> {
+    let plain = Window::default;
+    let strided = |auto_pad| Window {
+        strides: vec![2, 3],
+        auto_pad,
+        ..plain()
+    };
+    let everything = Window {
+        kernel: vec![3, 2],
+        strides: vec![2, 1],
+        dilations: vec![1, 3],
+        pads: vec![1, 0, 2, 3],
+        ..plain()
+    };
+    vec![
+        case(
+            "1x1 strided",
+            conv(strided(AutoPad::NotSet)),
+            &[1, 8, 7, 7],
+            &[4, 8, 1, 1],
         ),
         case(
             "same upper",
@@ -387,13 +398,16 @@ fn plain_cases() -> Vec<Case> {
             &[4, 2, 3, 4],
         ),
         biased("everything", conv(everything), &[2, 3, 8, 9], &[6, 3, 3, 2]),
-        biased("1-D", conv(padded(&[2, 1])), &[2, 4, 13], &[6, 4, 5]),
-        case(
-            "3-D",
-            conv(padded(&[1, 0, 1, 1, 1, 0])),
-            &[1, 3, 5, 6, 4],
-            &[4, 3, 3, 2, 3],
-        ),
+    ]
+}
+
+fn typed_cases() -> Vec<Case> {
+    let plain = Window::default;
+    let halves = |shape: &[usize], seed| {
+        let t = samples::uniform(shape, seed).cast(DType::F16);
+        t.expect("f32 to f16 always works")
+    };
+    vec![
         case("no batch", conv(plain()), &[0, 3, 8, 9], &[6, 3, 3, 2]),
         Case::new(
             "1x1 at run time",

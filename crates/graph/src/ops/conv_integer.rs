@@ -149,6 +149,7 @@ impl Operator for QLinearConv {
     }
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        (0..8).try_for_each(|i| inputs.req(i).map(drop))?;
         let (x, w, zero) = (inputs.req(0)?, inputs.req(3)?, inputs.req(7)?);
         bytes_only(inputs, &[x, w, zero])?;
         let shape = self.conv.shape(inputs, x, w, inputs.opt(8))?;
@@ -213,31 +214,8 @@ impl Operator for QLinearConv {
 
     fn cases() -> Vec<Case> {
         let (u, i) = (DType::U8, DType::I8);
-        let scale = |v: f32| samples::of(&[], &[v]);
-        let case =
-            |name: &str, conv, x: HostTensor, w: HostTensor, per_channel: bool, bias: bool| {
-                let channels = w.shape()[0];
-                let shape: &[usize] = if per_channel { &[channels] } else { &[] };
-                let w_scale = samples::between(shape, 5, 0.01, 0.03);
-                let (x_zero, w_zero) = (any(x.dtype(), &[], 6), any(w.dtype(), shape, 7));
-                let y_zero = any(x.dtype(), &[], 8);
-                let mut inputs = vec![
-                    x,
-                    scale(0.02),
-                    x_zero,
-                    w,
-                    w_scale,
-                    w_zero,
-                    scale(1.3),
-                    y_zero,
-                ];
-                inputs
-                    .extend(bias.then(|| samples::integers(DType::I32, &[channels], 9, -900, 900)));
-                let constant: Vec<usize> = (1..inputs.len()).collect();
-                Case::new(name, QLinearConv { conv }, inputs).constant(&constant)
-            };
         let cases = vec![
-            case(
+            linear(
                 "plain",
                 conv(1, &[]),
                 any(u, &[1, 3, 5, 6], 1),
@@ -245,7 +223,7 @@ impl Operator for QLinearConv {
                 false,
                 false,
             ),
-            case(
+            linear(
                 "padded, bias",
                 conv(1, &[1, 1, 1, 1]),
                 any(u, &[2, 4, 5, 6], 1),
@@ -253,7 +231,7 @@ impl Operator for QLinearConv {
                 false,
                 true,
             ),
-            case(
+            linear(
                 "per channel",
                 conv(2, &[0, 1, 1, 0]),
                 any(i, &[1, 4, 5, 6], 1),
@@ -261,7 +239,7 @@ impl Operator for QLinearConv {
                 true,
                 true,
             ),
-            case(
+            linear(
                 "depthwise",
                 conv(8, &[1, 1, 1, 1]),
                 any(u, &[1, 8, 5, 6], 1),
@@ -280,6 +258,36 @@ impl Operator for QLinearConv {
             _ => None,
         })
     }
+}
+
+/// A case of QLinearConv, with scales and zero points that suit it.
+fn linear(
+    name: &str,
+    conv: Conv,
+    x: HostTensor,
+    w: HostTensor,
+    per_channel: bool,
+    bias: bool,
+) -> Case {
+    let scale = |v: f32| samples::of(&[], &[v]);
+    let channels = w.shape()[0];
+    let shape: &[usize] = if per_channel { &[channels] } else { &[] };
+    let w_scale = samples::between(shape, 5, 0.01, 0.03);
+    let (x_zero, w_zero) = (any(x.dtype(), &[], 6), any(w.dtype(), shape, 7));
+    let y_zero = any(x.dtype(), &[], 8);
+    let mut inputs = vec![
+        x,
+        scale(0.02),
+        x_zero,
+        w,
+        w_scale,
+        w_zero,
+        scale(1.3),
+        y_zero,
+    ];
+    inputs.extend(bias.then(|| samples::integers(DType::I32, &[channels], 9, -900, 900)));
+    let constant: Vec<usize> = (1..inputs.len()).collect();
+    Case::new(name, QLinearConv { conv }, inputs).constant(&constant)
 }
 
 /// Groups whose channels fill words run in 8 bits, those of few terms in f32, which is exact for them.
@@ -377,20 +385,7 @@ impl Quantised {
             &centred,
             grain,
         )?);
-        let zeros = self.w_zeros.clone();
-        let key = format!("floats {} {zeros:?}", filter_key(shape));
-        let depthwise = shape.is_depthwise();
-        let packed = cx.derived(self.filter, key, |w| {
-            let each = (w.len() / w.shape()[0].max(1)).max(1);
-            let values = w.to_f64().into_iter().enumerate();
-            let values = values.map(|(i, v)| v - f64::from(zeros[i / each % zeros.len()]));
-            let w = HostTensor::from_f64(DType::F32, w.shape(), values.collect())?;
-            Ok(if depthwise {
-                kernels::pack_depthwise(shape, &w)?
-            } else {
-                kernels::pack_filter(&caps, shape, &w)?
-            })
-        })?;
+        let packed = self.centred_filter(cx, shape)?;
         let channels = shape.out_channels;
         let spread = |of: &[f32]| (0..channels).map(|i| of[i % of.len()]).collect::<Vec<_>>();
         let bias: Vec<f32> = self.bias.iter().map(|&b| b as f32).collect();
@@ -401,7 +396,7 @@ impl Quantised {
         let y = cx.output(0)?;
         let sums = cx.scratch(Store::F32, y.shape.clone());
         let filter = Filter::Packed(&packed);
-        let run = if depthwise {
+        let run = if shape.is_depthwise() {
             kernels::depthwise
         } else {
             kernels::conv
@@ -423,6 +418,23 @@ impl Quantised {
             false,
         )?);
         Ok(())
+    }
+
+    /// The filter minus its zero points in f32, as the convolution's kernel reads it.
+    fn centred_filter(&self, cx: &mut Lower<'_>, shape: &ConvShape) -> Result<View> {
+        let (caps, zeros) = (cx.caps().clone(), self.w_zeros.clone());
+        let key = format!("floats {} {zeros:?}", filter_key(shape));
+        cx.derived(self.filter, key, |w| {
+            let each = (w.len() / w.shape()[0].max(1)).max(1);
+            let values = w.to_f64().into_iter().enumerate();
+            let values = values.map(|(i, v)| v - f64::from(zeros[i / each % zeros.len()]));
+            let w = HostTensor::from_f64(DType::F32, w.shape(), values.collect())?;
+            Ok(if shape.is_depthwise() {
+                kernels::pack_depthwise(shape, &w)?
+            } else {
+                kernels::pack_filter(&caps, shape, &w)?
+            })
+        })
     }
 }
 

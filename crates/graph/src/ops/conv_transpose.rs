@@ -236,8 +236,8 @@ impl ConvTranspose {
     }
 }
 
-fn cases() -> Vec<Case> {
-    let op = |strides: &[i64], pads: &[i64]| ConvTranspose {
+fn op(strides: &[i64], pads: &[i64]) -> ConvTranspose {
+    ConvTranspose {
         group: 1,
         window: Window {
             strides: strides.to_vec(),
@@ -245,20 +245,61 @@ fn cases() -> Vec<Case> {
             ..Window::default()
         },
         ..ConvTranspose::default()
-    };
-    let case = |name: &str, op: ConvTranspose, x: &[usize], w: &[usize]| {
-        let bias = samples::uniform(&[w[1] * op.group as usize], 3);
-        let inputs = vec![samples::uniform(x, 1), samples::uniform(w, 2), bias];
-        Case::new(name, op, inputs).constant(&[1, 2])
-    };
+    }
+}
+
+fn case(name: &str, op: ConvTranspose, x: &[usize], w: &[usize]) -> Case {
+    let bias = samples::uniform(&[w[1] * op.group as usize], 3);
+    let inputs = vec![samples::uniform(x, 1), samples::uniform(w, 2), bias];
+    Case::new(name, op, inputs).constant(&[1, 2])
+}
+
+fn cases() -> Vec<Case> {
     let grouped = ConvTranspose {
         group: 2,
         ..op(&[2, 1], &[1, 0, 0, 1])
     };
-    let dilated = |mut op: ConvTranspose| {
-        op.window.dilations = vec![2, 3];
-        op
+    let mut dilated = op(&[2, 1], &[]);
+    dilated.window.dilations = vec![2, 3];
+    let mut no_bias = case("no bias", op(&[2, 2], &[]), &[1, 4, 5, 6], &[4, 8, 2, 2]);
+    no_bias.inputs.pop();
+    let run_time = |case: Case| Case {
+        name: format!("{} at run time", case.name),
+        constant: vec![],
+        ..case
     };
+    let mut cases = vec![
+        run_time(no_bias.clone()),
+        no_bias.constant(&[1]),
+        case(
+            "twice the size",
+            op(&[2, 2], &[]),
+            &[2, 8, 5, 6],
+            &[8, 4, 2, 2],
+        ),
+        case(
+            "overlapping",
+            op(&[2, 2], &[1, 1, 1, 1]),
+            &[1, 3, 5, 4],
+            &[3, 5, 4, 4],
+        ),
+        case("stride 1", op(&[], &[]), &[1, 2, 3, 3], &[2, 4, 3, 3]),
+        case("dilated", dilated, &[1, 2, 3, 4], &[2, 3, 3, 2]),
+        case("grouped", grouped, &[1, 4, 5, 4], &[4, 3, 3, 3]),
+        case("1-D", op(&[3], &[1, 0]), &[2, 3, 7], &[3, 4, 5]),
+        case(
+            "3-D",
+            op(&[2, 1, 2], &[]),
+            &[1, 2, 2, 3, 3],
+            &[2, 3, 2, 3, 2],
+        ),
+    ];
+    cases.extend(sized_cases());
+    cases
+}
+
+/// Outputs whose size is said in another way than by pads.
+fn sized_cases() -> Vec<Case> {
     let padded = ConvTranspose {
         output_padding: vec![1, 2],
         ..op(&[2, 3], &[1, 1, 1, 1])
@@ -277,68 +318,19 @@ fn cases() -> Vec<Case> {
         op.window.auto_pad = auto_pad;
         op
     };
-    let mut no_bias = case("no bias", op(&[2, 2], &[]), &[1, 4, 5, 6], &[4, 8, 2, 2]);
-    no_bias.inputs.pop();
-    let run_time = |case: Case| Case {
-        name: format!("{} at run time", case.name),
-        constant: vec![],
-        ..case
-    };
-    vec![
-        run_time(no_bias.clone()),
-        no_bias.constant(&[1]),
-        case(
-            "twice the size",
-            op(&[2, 2], &[]),
-            &[2, 8, 5, 6],
-            &[8, 4, 2, 2],
-        ),
-        case(
-            "overlapping",
-            op(&[2, 2], &[1, 1, 1, 1]),
-            &[1, 3, 5, 4],
-            &[3, 5, 4, 4],
-        ),
-        case("stride 1", op(&[], &[]), &[1, 2, 3, 3], &[2, 4, 3, 3]),
-        case(
-            "dilated",
-            dilated(op(&[2, 1], &[])),
-            &[1, 2, 3, 4],
-            &[2, 3, 3, 2],
-        ),
-        case("grouped", grouped, &[1, 4, 5, 4], &[4, 3, 3, 3]),
-        case("padded", padded, &[1, 2, 4, 4], &[2, 4, 3, 3]),
-        case(
-            "shaped",
-            shaped(AutoPad::NotSet),
-            &[1, 2, 3, 4],
-            &[2, 4, 3, 3],
-        ),
-        case(
-            "shaped, same upper",
-            shaped(AutoPad::SameUpper),
-            &[1, 2, 3, 4],
-            &[2, 4, 3, 3],
-        ),
-        case(
-            "same upper",
-            auto(AutoPad::SameUpper),
-            &[1, 2, 4, 3],
-            &[2, 4, 3, 4],
-        ),
-        case(
-            "same lower",
-            auto(AutoPad::SameLower),
-            &[1, 2, 4, 3],
-            &[2, 4, 3, 4],
-        ),
-        case("valid", auto(AutoPad::Valid), &[1, 2, 4, 3], &[2, 4, 3, 4]),
-        case("1-D", op(&[3], &[1, 0]), &[2, 3, 7], &[3, 4, 5]),
-        case(
-            "3-D",
-            op(&[2, 1, 2], &[]),
-            &[1, 2, 2, 3, 3],
-            &[2, 3, 2, 3, 2],
-        ),
-    ]
+    let mut cases = vec![case("padded", padded, &[1, 2, 4, 4], &[2, 4, 3, 3])];
+    for (name, auto_pad) in [
+        ("shaped", AutoPad::NotSet),
+        ("shaped, same upper", AutoPad::SameUpper),
+    ] {
+        cases.push(case(name, shaped(auto_pad), &[1, 2, 3, 4], &[2, 4, 3, 3]));
+    }
+    for (name, auto_pad) in [
+        ("same upper", AutoPad::SameUpper),
+        ("same lower", AutoPad::SameLower),
+        ("valid", AutoPad::Valid),
+    ] {
+        cases.push(case(name, auto(auto_pad), &[1, 2, 4, 3], &[2, 4, 3, 4]));
+    }
+    cases
 }

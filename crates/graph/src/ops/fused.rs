@@ -147,166 +147,132 @@ impl Operator for Fused {
     }
 
     fn cases() -> Vec<Case> {
-        let x = |shape: &[usize], seed| samples::uniform(shape, seed);
-        let case = |name: &str, op: Op, count: usize, code: &str, inputs: Vec<HostTensor>| {
-            let types = vec!["f32"; inputs.len() - count + 1].join(" ");
-            let program = Program::parse(&types, code).ok();
-            program.map(|program| {
-                Case::new(name, Fused::new(op, count, program), inputs).constant(&[1])
-            })
-        };
-        let relu = "Relu f32 %0";
-        let gelu = "Add f32 %0 %1; Gelu(0) f32 %2";
-        let residual = "Add f32 %0 %1; Relu f32 %2";
-        let scaled = Gemm {
-            alpha: 0.5,
-            beta: 2.0,
-            ..Gemm::default()
-        };
-        let conv = |group, pad: i64| Conv {
-            group,
-            window: Window {
-                pads: vec![pad; 4],
-                ..Window::default()
-            },
-            layout: Layout::ChannelsLast,
-        };
-        let turned = ConvTranspose {
-            layout: Layout::ChannelsLast,
-            ..ConvTranspose::default()
-        };
-        let cases = [
-            case(
-                "MatMul, Relu",
-                MatMul.into(),
-                2,
-                relu,
-                vec![x(&[5, 7], 1), x(&[7, 12], 2)],
-            ),
-            case(
-                "MatMul, bias, Gelu",
-                MatMul.into(),
-                2,
-                gelu,
-                vec![x(&[2, 5, 8], 1), x(&[8, 12], 2), x(&[12], 3)],
-            ),
-            case(
-                "odd MatMul, bias, Gelu",
-                MatMul.into(),
-                2,
-                gelu,
-                vec![x(&[2, 5, 8], 1), x(&[8, 7], 2), x(&[7], 3)],
-            ),
-            case(
-                "odd MatMul, residual",
-                MatMul.into(),
-                2,
-                residual,
-                vec![x(&[5, 8], 1), x(&[8, 7], 2), x(&[5, 7], 3)],
-            ),
-            case(
-                "one row, residual",
-                MatMul.into(),
-                2,
-                residual,
-                vec![x(&[1, 64], 1), x(&[64, 40], 2), x(&[1, 40], 3)],
-            ),
-            case(
-                "column, scalar",
-                MatMul.into(),
-                2,
-                residual,
-                vec![x(&[6, 8], 1), x(&[8], 2), x(&[1], 3)],
-            ),
-            case(
-                "by row",
-                MatMul.into(),
-                2,
-                residual,
-                vec![x(&[2, 6, 8], 1), x(&[8, 16], 2), x(&[2, 1, 1], 3)],
-            ),
-            case(
-                "by batch and column",
-                MatMul.into(),
-                2,
-                residual,
-                vec![x(&[2, 6, 8], 1), x(&[8, 16], 2), x(&[2, 1, 16], 3)],
-            ),
-            case(
-                "odd, by batch and column",
-                MatMul.into(),
-                2,
-                residual,
-                vec![x(&[2, 6, 8], 1), x(&[8, 15], 2), x(&[2, 1, 15], 3)],
-            ),
-            case(
-                "Gemm, bias, residual",
-                scaled.into(),
-                3,
-                residual,
-                vec![x(&[5, 8], 1), x(&[8, 12], 2), x(&[12], 3), x(&[5, 12], 4)],
-            ),
-            case(
-                "Conv, residual",
-                conv(1, 1).into(),
-                2,
-                residual,
-                vec![
-                    x(&[2, 6, 5, 3], 1),
-                    x(&[8, 3, 3, 3], 2),
-                    x(&[2, 6, 5, 8], 3),
-                ],
-            ),
-            case(
-                "odd Conv, Relu",
-                conv(1, 0).into(),
-                2,
-                relu,
-                vec![x(&[1, 5, 5, 3], 1), x(&[5, 3, 2, 2], 2)],
-            ),
-            case(
-                "grouped Conv, residual",
-                conv(2, 1).into(),
-                2,
-                residual,
-                vec![
-                    x(&[1, 4, 4, 8], 1),
-                    x(&[12, 4, 3, 3], 2),
-                    x(&[1, 4, 4, 12], 3),
-                ],
-            ),
-            case(
-                "depthwise Conv, residual",
-                conv(8, 1).into(),
-                2,
-                residual,
-                vec![
-                    x(&[1, 6, 5, 8], 1),
-                    x(&[8, 1, 3, 3], 2),
-                    x(&[1, 6, 5, 8], 3),
-                ],
-            ),
-            case(
-                "odd depthwise Conv, residual",
-                conv(7, 1).into(),
-                2,
-                residual,
-                vec![
-                    x(&[1, 6, 5, 7], 1),
-                    x(&[7, 1, 3, 3], 2),
-                    x(&[1, 6, 5, 7], 3),
-                ],
-            ),
-            case(
-                "ConvTranspose, Relu",
-                turned.into(),
-                2,
-                relu,
-                vec![x(&[1, 4, 5, 3], 1), x(&[3, 8, 2, 2], 2)],
-            ),
-        ];
-        cases.into_iter().flatten().collect()
+        let cases = products().into_iter().chain(convolutions());
+        cases.flatten().collect()
     }
+}
+
+const RELU: &str = "Relu f32 %0";
+const GELU: &str = "Add f32 %0 %1; Gelu(0) f32 %2";
+const RESIDUAL: &str = "Add f32 %0 %1; Relu f32 %2";
+
+/// A case on floats of these shapes, of which `count` are the operator's own.
+fn case(
+    name: &str,
+    op: impl Into<Op>,
+    count: usize,
+    code: &str,
+    shapes: &[&[usize]],
+) -> Option<Case> {
+    let types = vec!["f32"; shapes.len() - count + 1].join(" ");
+    let program = Program::parse(&types, code).ok()?;
+    let inputs = (1..)
+        .zip(shapes)
+        .map(|(seed, shape)| samples::uniform(shape, seed));
+    let op = Fused::new(op.into(), count, program);
+    Some(Case::new(name, op, inputs.collect()).constant(&[1]))
+}
+
+fn products() -> Vec<Option<Case>> {
+    let product = |name, code, shapes| case(name, MatMul, 2, code, shapes);
+    let scaled = Gemm {
+        alpha: 0.5,
+        beta: 2.0,
+        ..Gemm::default()
+    };
+    vec![
+        product("MatMul, Relu", RELU, &[&[5, 7], &[7, 12]]),
+        product("MatMul, bias, Gelu", GELU, &[&[2, 5, 8], &[8, 12], &[12]]),
+        product("odd MatMul, bias, Gelu", GELU, &[&[2, 5, 8], &[8, 7], &[7]]),
+        product(
+            "odd MatMul, residual",
+            RESIDUAL,
+            &[&[5, 8], &[8, 7], &[5, 7]],
+        ),
+        product(
+            "one row, residual",
+            RESIDUAL,
+            &[&[1, 64], &[64, 40], &[1, 40]],
+        ),
+        product("column, scalar", RESIDUAL, &[&[6, 8], &[8], &[1]]),
+        product("by row", RESIDUAL, &[&[2, 6, 8], &[8, 16], &[2, 1, 1]]),
+        product(
+            "by batch and column",
+            RESIDUAL,
+            &[&[2, 6, 8], &[8, 16], &[2, 1, 16]],
+        ),
+        product(
+            "odd, by batch and column",
+            RESIDUAL,
+            &[&[2, 6, 8], &[8, 15], &[2, 1, 15]],
+        ),
+        case(
+            "Gemm, bias, residual",
+            scaled,
+            3,
+            RESIDUAL,
+            &[&[5, 8], &[8, 12], &[12], &[5, 12]],
+        ),
+    ]
+}
+
+fn convolutions() -> Vec<Option<Case>> {
+    let conv = |group, pad: i64| Conv {
+        group,
+        window: Window {
+            pads: vec![pad; 4],
+            ..Window::default()
+        },
+        layout: Layout::ChannelsLast,
+    };
+    let turned = ConvTranspose {
+        layout: Layout::ChannelsLast,
+        ..ConvTranspose::default()
+    };
+    vec![
+        case(
+            "Conv, residual",
+            conv(1, 1),
+            2,
+            RESIDUAL,
+            &[&[2, 6, 5, 3], &[8, 3, 3, 3], &[2, 6, 5, 8]],
+        ),
+        case(
+            "odd Conv, Relu",
+            conv(1, 0),
+            2,
+            RELU,
+            &[&[1, 5, 5, 3], &[5, 3, 2, 2]],
+        ),
+        case(
+            "grouped Conv, residual",
+            conv(2, 1),
+            2,
+            RESIDUAL,
+            &[&[1, 4, 4, 8], &[12, 4, 3, 3], &[1, 4, 4, 12]],
+        ),
+        case(
+            "depthwise Conv, residual",
+            conv(8, 1),
+            2,
+            RESIDUAL,
+            &[&[1, 6, 5, 8], &[8, 1, 3, 3], &[1, 6, 5, 8]],
+        ),
+        case(
+            "odd depthwise Conv, residual",
+            conv(7, 1),
+            2,
+            RESIDUAL,
+            &[&[1, 6, 5, 7], &[7, 1, 3, 3], &[1, 6, 5, 7]],
+        ),
+        case(
+            "ConvTranspose, Relu",
+            turned,
+            2,
+            RELU,
+            &[&[1, 4, 5, 3], &[3, 8, 2, 2]],
+        ),
+    ]
 }
 
 #[cfg(test)]

@@ -157,6 +157,7 @@ impl Operator for QLinearMatMul {
     }
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        (0..8).try_for_each(|i| inputs.req(i).map(drop))?;
         let (a, b, zero) = (inputs.req(0)?, inputs.req(3)?, inputs.req(7)?);
         bytes_only(inputs, &[a, b, zero])?;
         let shape = product_shape(inputs, &a.shape, &b.shape)?;

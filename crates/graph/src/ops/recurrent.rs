@@ -277,16 +277,11 @@ pub(super) fn walk(
         let w = &w[direction * rows * size.input..][..rows * size.input];
         for item in 0..size.batch {
             let of_state = at.state(direction, item);
-            let mut state: Vec<Vec<f64>> = initial
-                .iter()
-                .map(|s| s[of_state.clone()].to_vec())
-                .collect();
-            for t in 0..lengths[item] {
-                let t = if of.backward(direction) {
-                    lengths[item] - 1 - t
-                } else {
-                    t
-                };
+            let own = initial.iter().map(|s| s[of_state.clone()].to_vec());
+            let mut state: Vec<Vec<f64>> = own.collect();
+            let (length, backward) = (lengths[item], of.backward(direction));
+            for t in 0..length {
+                let t = if backward { length - 1 - t } else { t };
                 let x = &x[at.x(t, item)..][..size.input];
                 let project =
                     |(row, b): (usize, &f64)| b + dot(&w[row * size.input..][..size.input], x);
@@ -300,12 +295,11 @@ pub(super) fn walk(
         }
     }
     let all = std::iter::once(y).chain(last);
-    (shapes.iter().zip(all))
-        .map(|(fact, values)| {
-            let shape = fact.bind(&Default::default())?;
-            Ok(HostTensor::from_f64(dtype, shape, values)?)
-        })
-        .collect()
+    let tensor = |(fact, values): (&Fact, Vec<f64>)| {
+        let shape = fact.bind(&Default::default())?;
+        Ok(HostTensor::from_f64(dtype, shape, values)?)
+    };
+    shapes.iter().zip(all).map(tensor).collect()
 }
 
 /// Where items lie.

@@ -43,19 +43,10 @@ pub(super) fn lower(of: &Recurrent, cell: Cell, cx: &mut Lower<'_>) -> Result<()
         });
     }
     let gates = r.shape[1] / size.hidden;
-    let last = |cx: &mut Lower<'_>, output: usize| {
-        let shape = if of.batch_first {
-            [size.batch, size.directions, size.hidden]
-        } else {
-            [size.directions, size.batch, size.hidden]
-        };
-        cx.opt_output(output)
-            .unwrap_or_else(|| cx.scratch(Store::F32, shape))
-    };
     let lstm = matches!(cell, Cell::Lstm { .. });
     let held = matches!(cell, Cell::Gru { linear: false });
-    let h = last(cx, 1);
-    let c = lstm.then(|| last(cx, 2));
+    let h = state(of, &size, cx, 1);
+    let c = lstm.then(|| state(of, &size, cx, 2));
     let rows = size.directions * gates * size.hidden;
     let all = 0..gates * size.hidden;
     let weights = Weights {
@@ -69,13 +60,6 @@ pub(super) fn lower(of: &Recurrent, cell: Cell, cx: &mut Lower<'_>) -> Result<()
     let (bias, lengths, y) = (cx.opt_input(3), cx.opt_input(4), cx.opt_output(0));
     let initial = [cx.opt_input(5), cx.opt_input(6).filter(|_| lstm)];
     let peepholes = cx.opt_input(7).filter(|_| lstm);
-    let directions = (0..size.directions).map(|d| {
-        let mut functions = [(0, 0.0, 0.0); 3];
-        for (f, a) in functions.iter_mut().zip(of.activations(d)) {
-            *f = (a.squash as u32, a.alpha, a.beta);
-        }
-        (of.backward(d), functions)
-    });
     let layer = kernels::Recurrent {
         cell,
         steps: size.steps,
@@ -83,7 +67,7 @@ pub(super) fn lower(of: &Recurrent, cell: Cell, cx: &mut Lower<'_>) -> Result<()
         input: size.input,
         hidden: size.hidden,
         batch_first: of.batch_first,
-        directions: directions.collect(),
+        directions: (0..size.directions).map(|d| direction(of, d)).collect(),
         clip: of.clip,
         x: &x,
         w: weights,
@@ -103,6 +87,26 @@ pub(super) fn lower(of: &Recurrent, cell: Cell, cx: &mut Lower<'_>) -> Result<()
     let dispatches = kernels::recurrent(cx.caps(), &layer, &scratch)?;
     cx.emit(dispatches);
     Ok(())
+}
+
+/// The last state in an output, or somewhere else if nobody reads it.
+fn state(of: &Recurrent, size: &Sizes, cx: &mut Lower<'_>, output: usize) -> View {
+    let shape = if of.batch_first {
+        [size.batch, size.directions, size.hidden]
+    } else {
+        [size.directions, size.batch, size.hidden]
+    };
+    let given = cx.opt_output(output);
+    given.unwrap_or_else(|| cx.scratch(Store::F32, shape))
+}
+
+/// Whether a direction runs backward, and its activations.
+fn direction(of: &Recurrent, d: usize) -> (bool, [(u32, f32, f32); 3]) {
+    let mut functions = [(0, 0.0, 0.0); 3];
+    for (f, a) in functions.iter_mut().zip(of.activations(d)) {
+        *f = (a.squash as u32, a.alpha, a.beta);
+    }
+    (of.backward(d), functions)
 }
 
 /// Rows `rows` of each of the matrices \[count, all rows, k\] in input `i`: packed where it is constant.

@@ -45,6 +45,17 @@ pub(super) struct Group {
     pub(super) inputs: Vec<Value>,
 }
 
+/// What nodes that become one are made of.
+#[derive(Default)]
+struct Parts {
+    /// What they read from outside.
+    inputs: Vec<Value>,
+    /// What of it is a constant of one element.
+    scalars: Vec<(Value, Num)>,
+    /// The program of each node, and the values that it is run on.
+    programs: Vec<(Program, Vec<Value>)>,
+}
+
 pub(super) struct Groups<'a> {
     pub(super) graph: &'a Graph,
     pub(super) caps: &'a Caps,
@@ -174,70 +185,64 @@ impl<'a> Groups<'a> {
         let mut order = members.to_vec();
         order.sort_unstable();
         let shape = &self.fact(root)?.shape;
-        let nodes = || order.iter().map(|&m| (m, &self.graph.nodes()[m as usize]));
-        // Operands in order of appearance; scalars become constants of the program.
-        let (mut inputs, mut scalars) = (vec![], vec![]);
-        let mut programs = vec![];
-        for (_, node) in nodes() {
-            let types: Vec<_> = node
-                .inputs
-                .iter()
-                .map(|v| v.and_then(|v| self.graph.fact(v)).map(|f| f.dtype))
-                .collect();
-            let (program, operands) = pointwise(&node.op)?.program(&types).ok()?;
-            let operands: Option<Vec<Value>> = operands.iter().map(|&i| node.inputs[i]).collect();
-            let operands = operands?;
-            for v in &operands {
-                let inside = members.contains(&v.node);
-                if inside || inputs.contains(v) || scalars.iter().any(|(s, _)| s == v) {
-                    continue;
-                }
-                let fact = self.graph.fact(*v)?;
-                match fact
-                    .constant()
-                    .filter(|_| fact.rank() <= shape.len())
-                    .and_then(scalar)
-                {
-                    Some(num) => scalars.push((*v, num)),
-                    None => inputs.push(*v),
-                }
-            }
-            programs.push((program, operands));
-        }
-        let whole = inputs
-            .iter()
-            .any(|v| self.graph.fact(*v).is_some_and(|f| f.shape == *shape));
+        let Parts {
+            inputs,
+            scalars,
+            programs,
+        } = self.parts(&order, shape.len())?;
+        let whole = |v: &Value| self.graph.fact(*v).is_some_and(|f| f.shape == *shape);
         if inputs.len() > MOST_INPUTS.min(map_inputs(self.caps))
-            || !(whole || self.covers(&inputs, shape))
+            || !(inputs.iter().any(whole) || self.covers(&inputs, shape))
         {
             return None;
         }
-        let types: Option<Vec<DType>> = inputs
-            .iter()
-            .map(|v| self.graph.fact(*v).map(|f| f.dtype))
-            .collect();
-        let mut program = Program::new(types?);
+        let types = inputs.iter().map(|v| Some(self.graph.fact(*v)?.dtype));
+        let mut program = Program::new(types.collect::<Option<Vec<DType>>>()?);
         let mut at: HashMap<Value, usize> = inputs.iter().copied().zip(0..).collect();
         for (v, num) in scalars {
             let dtype = self.graph.fact(v)?.dtype;
             at.insert(v, program.push(Func::Const(num), &[], dtype));
         }
-        for ((index, _), (part, operands)) in nodes().zip(&programs) {
+        let result = |node: u32| Value { node, output: 0 };
+        for (&index, (part, operands)) in order.iter().zip(&programs) {
             let args: Option<Vec<usize>> = operands.iter().map(|v| at.get(v).copied()).collect();
-            let value = Value {
-                node: index,
-                output: 0,
-            };
-            at.insert(value, program.append(part, &args?));
+            at.insert(result(index), program.append(part, &args?));
         }
         // The last value is the result; an identity at the end has none of its own.
-        let is_last = at.get(&Value {
-            node: root,
-            output: 0,
-        }) == Some(&program.last());
+        let is_last = at.get(&result(root)) == Some(&program.last());
         let spans: Vec<Option<Span>> = inputs.iter().map(|v| self.span(*v)).collect();
         let runs = is_last && program.device_gap(&spans).is_none() && shape.len() <= 8;
         runs.then_some(Group { program, inputs })
+    }
+
+    /// The programs of nodes and what they read from outside of them, in order of appearance. Scalars of up to `rank`
+    /// axes become constants of the program.
+    fn parts(&self, order: &[u32], rank: usize) -> Option<Parts> {
+        let mut parts = Parts::default();
+        for &member in order {
+            let node = &self.graph.nodes()[member as usize];
+            let types = node.inputs.iter();
+            let types = types.map(|v| v.and_then(|v| self.graph.fact(v)).map(|f| f.dtype));
+            let (program, operands) = pointwise(&node.op)?
+                .program(&types.collect::<Vec<_>>())
+                .ok()?;
+            let operands: Option<Vec<Value>> = operands.iter().map(|&i| node.inputs[i]).collect();
+            let operands = operands?;
+            for v in &operands {
+                let seen = parts.inputs.contains(v) || parts.scalars.iter().any(|(s, _)| s == v);
+                if seen || order.contains(&v.node) {
+                    continue;
+                }
+                let fact = self.graph.fact(*v)?;
+                let constant = fact.constant().filter(|_| fact.rank() <= rank);
+                match constant.and_then(scalar) {
+                    Some(num) => parts.scalars.push((*v, num)),
+                    None => parts.inputs.push(*v),
+                }
+            }
+            parts.programs.push((program, operands));
+        }
+        Some(parts)
     }
 
     /// True if the inputs broadcast to the shape by themselves, so that no axis came from a constant.

@@ -87,20 +87,15 @@ fn rebuild(
             Some(values) => values,
             None => copy(node, &inputs, &mut new)?,
         };
-        for (output, value) in values.into_iter().enumerate() {
-            map.insert(
-                Value {
-                    node: index,
-                    output: output as u32,
-                },
-                value,
-            );
-        }
+        let before = (0..).map(|output| Value {
+            node: index,
+            output,
+        });
+        map.extend(before.zip(values));
     }
     let find = |v: &Value, name: &str| {
-        map.get(v)
-            .copied()
-            .ok_or_else(|| Error::Graph(format!("a pass lost `{name}`")))
+        let found = map.get(v).copied();
+        found.ok_or_else(|| Error::Graph(format!("a pass lost `{name}`")))
     };
     for (name, v) in graph.outputs() {
         new.output(name, find(v, name)?);

@@ -117,65 +117,48 @@ fn truth(t: Option<bool>) -> Option<Dim> {
 
 /// A row on symbolic sizes; none where the result depends on the symbols' values in a way that sizes cannot say.
 fn symbolic(name: &str, params: &[f32], args: &[Option<&Dim>], dtype: DType) -> Option<Dim> {
-    // These need not know all operands.
-    match (name, args) {
-        ("Where", [condition, yes, no]) => {
-            let chosen = if condition.and_then(Dim::known)? != 0 {
-                yes
-            } else {
-                no
-            };
-            return chosen.cloned();
-        }
-        ("And", [a, b]) | ("Mul", [a, b])
-            if [a, b]
-                .iter()
-                .any(|d| d.is_some_and(|d| d.known() == Some(0))) =>
-        {
-            return Some(0i64.into());
-        }
-        ("Or", [a, b])
-            if [a, b]
-                .iter()
-                .any(|d| d.is_some_and(|d| d.known() == Some(1))) =>
-        {
-            return Some(1i64.into());
-        }
-        _ => {}
+    if let Some(dim) = in_part(name, args) {
+        return dim;
     }
     let known: Option<Vec<&Dim>> = args.iter().copied().collect();
     let args = known?;
     // All plain: the row itself says.
-    if let Some(plainly) = args
-        .iter()
-        .map(|d| d.known().map(i128::from))
-        .collect::<Option<Vec<_>>>()
-    {
+    let plainly = args.iter().map(|d| d.known().map(i128::from));
+    if let Some(plainly) = plainly.collect::<Option<Vec<_>>>() {
         let int = super::row(name).ok()?.int.as_ref()?;
         return plain(wrap(dtype, (int.host)(&plainly, params, dtype)));
     }
     let fmod = params.first().is_some_and(|&p| p != 0.0);
-    match (
-        name,
-        args[..]
-            .iter()
-            .map(|d| (*d).clone())
-            .collect::<Vec<_>>()
-            .as_slice(),
-    ) {
-        ("Add", [a, b]) => Some(a.clone() + b.clone()),
-        ("Sub", [a, b]) => Some(a.clone() - b.clone()),
-        ("Mul", [a, b]) => Some(a.clone() * b.clone()),
-        ("Neg", [a]) => Some(Dim::from(0i64) - a.clone()),
-        ("Abs" | "Relu", [a]) if a.at_least_zero() => Some(a.clone()),
-        ("Sign", [a]) if a.at_least_one() => Some(1i64.into()),
+    match (name, &args[..]) {
+        ("Add", &[a, b]) => Some(a.clone() + b.clone()),
+        ("Sub", &[a, b]) => Some(a.clone() - b.clone()),
+        ("Mul", &[a, b]) => Some(a.clone() * b.clone()),
+        ("Neg", &[a]) => Some(Dim::from(0i64) - a.clone()),
+        ("Abs" | "Relu", &[a]) if a.at_least_zero() => Some(a.clone()),
+        ("Sign", &[a]) if a.at_least_one() => Some(1i64.into()),
         // Truncation is rounding down where nothing is negative.
-        ("Div", [a, b]) if a.at_least_zero() && b.at_least_one() => Some(a.floor_div(b)),
-        ("Mod", [a, b]) if b.at_least_one() && (!fmod || a.at_least_zero()) => Some(a.modulo(b)),
-        ("Min", [a, b]) => Some(a.smaller(b)),
-        ("Max", [a, b]) => Some(a.larger(b)),
-        ("Not", [a]) => truth(a.known().map(|a| a == 0)),
-        (_, [a, b]) => truth(compare(name, a, b)),
+        ("Div", &[a, b]) if a.at_least_zero() && b.at_least_one() => Some(a.floor_div(b)),
+        ("Mod", &[a, b]) if b.at_least_one() && (!fmod || a.at_least_zero()) => Some(a.modulo(b)),
+        ("Min", &[a, b]) => Some(a.smaller(b)),
+        ("Max", &[a, b]) => Some(a.larger(b)),
+        ("Not", &[a]) => truth(a.known().map(|a| a == 0)),
+        (_, &[a, b]) => truth(compare(name, a, b)),
+        _ => None,
+    }
+}
+
+/// Rows that need not know all operands: what they come to, if they are settled.
+fn in_part(name: &str, args: &[Option<&Dim>]) -> Option<Option<Dim>> {
+    let has = |n: i64| args.iter().flatten().any(|d| d.known() == Some(n));
+    match (name, args) {
+        ("Where", [condition, yes, no]) => {
+            let chosen = condition
+                .and_then(Dim::known)
+                .map(|c| if c != 0 { yes } else { no });
+            Some(chosen.and_then(|d| d.cloned()))
+        }
+        ("And" | "Mul", [_, _]) if has(0) => Some(Some(0i64.into())),
+        ("Or", [_, _]) if has(1) => Some(Some(1i64.into())),
         _ => None,
     }
 }

@@ -134,6 +134,12 @@ fn missing_inputs() {
         &refused(&relu().node("Add", &["", "y"], &["z"], &[]).model()).to_string(),
         &["Add of z", "missing"],
     );
+    let linear = ["y", "", "y", "y", "y", "y", "y", "y"];
+    let linear = relu().node("QLinearConv", &linear, &["z"], &[]);
+    says(
+        &refused(&linear.model()).to_string(),
+        &["QLinearConv of z", "input 1 is missing"],
+    );
 }
 
 /// The first input of opset 8's Scan may be left out, but not its place.
