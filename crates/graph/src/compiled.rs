@@ -18,8 +18,9 @@ const KEPT: usize = 8;
 
 /// See the module.
 pub(crate) struct Compiled {
-    pub(crate) graph: Graph,
-    pub(crate) schedule: Schedule,
+    /// Shared, for a model's own graph, by its sessions.
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) schedule: Arc<Schedule>,
     /// Most recent first.
     pub(crate) bound: Vec<Bound>,
     late: Vec<(Vec<HostTensor>, Vec<(usize, Vec<usize>)>, Compiled)>,
@@ -99,6 +100,11 @@ impl Bound {
 
 impl Compiled {
     pub(crate) fn new(graph: &Graph, model: &Model) -> Result<Compiled> {
+        Ok(Compiled::of(Compiled::parts(graph, model)?))
+    }
+
+    /// A graph after passes, and its schedule.
+    pub(crate) fn parts(graph: &Graph, model: &Model) -> Result<(Arc<Graph>, Arc<Schedule>)> {
         let graph = match model.caps() {
             Some(caps) => {
                 let most = model.options().limits.memory;
@@ -108,13 +114,18 @@ impl Compiled {
         };
         let schedule = Schedule::new(&graph, model.caps())?;
         deny(&graph, &schedule, model)?;
-        Ok(Compiled {
+        Ok((Arc::new(graph), Arc::new(schedule)))
+    }
+
+    /// Without plans.
+    pub(crate) fn of((graph, schedule): (Arc<Graph>, Arc<Schedule>)) -> Compiled {
+        Compiled {
             graph,
             schedule,
             bound: vec![],
             late: vec![],
             bodies: Bodies::default(),
-        })
+        }
     }
 
     /// Brings the plan for `bindings` to the front, making it if it is new.

@@ -7,6 +7,7 @@ use crate::convert::{from_device, to_device};
 use crate::io::{DeviceTensor, Feed, Wires, checked, fits};
 use crate::limits::Meter;
 use crate::lower::SlotUse;
+use crate::memory_stats::Share;
 use crate::plan::{Commit, PlanStage, Transfer};
 use crate::record::Copied;
 use crate::session::NodeTime;
@@ -14,7 +15,7 @@ use crate::{Error, Graph, Model, Op, Result, Value};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tilewright_device::{
-    BoxFuture, Buffer, BufferUse, Gpu, Profiler, Recorder, Replay, Slot, SubmitOptions, Timing,
+    BoxFuture, Buffer, Gpu, Profiler, Recorder, Replay, Slot, SubmitOptions, Timing,
 };
 use tilewright_tensor::HostTensor;
 
@@ -29,6 +30,8 @@ pub(crate) struct Engine {
     /// Of the run going on.
     pub(crate) meter: Meter,
     pub(crate) profile: Option<Vec<NodeTime>>,
+    /// Last: it frees what only the fields above needed.
+    pub(crate) share: Share,
 }
 
 /// Runs a compiled graph on the engine's device; none for outputs that went to buffers.
@@ -282,77 +285,6 @@ impl Engine {
             walk.accept(outputs?)?;
         }
         walk.finish()
-    }
-
-    /// Makes the arena large enough and puts the newest plan's dispatches on the device.
-    pub(crate) async fn place(&mut self, compiled: &mut Compiled) -> Result<()> {
-        let Some(gpu) = self.model.gpu().cloned() else {
-            return Ok(());
-        };
-        let Some(need) = compiled.bound.first().map(|b| b.plan.arena.max(256)) else {
-            return Ok(());
-        };
-        let limit = self.model.options().limits.memory;
-        self.arenas
-            .resize(self.arenas.len().max(self.depth + 1), None);
-        let others = self.arenas.iter().enumerate();
-        let others = others.filter(|(depth, _)| *depth != self.depth);
-        let others: u64 = others
-            .map(|(_, a)| a.as_ref().map_or(0, Buffer::bytes))
-            .sum();
-        if need.saturating_add(others) > limit {
-            return Err(Error::Limit {
-                what: format!("an arena of {need} bytes"),
-                limit,
-            });
-        }
-        let own = &mut self.arenas[self.depth];
-        if own.as_ref().is_none_or(|a| a.bytes() < need) {
-            // Given back before the larger one is asked for, also by plans that are bound to it.
-            *own = None;
-            compiled.release(None);
-            *own = Some(gpu.buffer(need, BufferUse::Storage)?);
-        }
-        let Some(arena) = own.clone() else {
-            return Ok(());
-        };
-        compiled.release(Some(&arena));
-        let Some(bound) = compiled.bound.first_mut() else {
-            return Ok(());
-        };
-        if bound.arena.is_some() {
-            return Ok(());
-        }
-        let mut weights = HashMap::new();
-        for (slot, tensor) in bound.plan.constants() {
-            weights.insert(slot, self.model.weight(&gpu, tensor)?);
-        }
-        let (plan, states) = (&bound.plan, &self.states);
-        let place = |slot: Slot| {
-            let root = plan.root(slot);
-            if let SlotUse::State(at) = plan.slots[root.0 as usize] {
-                return states.buffer(at).map(|b| (b.clone(), 0));
-            }
-            Some(match weights.get(&root) {
-                Some(buffer) => (buffer.clone(), 0),
-                None => (arena.clone(), plan.offsets[root.0 as usize]),
-            })
-        };
-        bound.replays.clear();
-        for stage in &plan.stages {
-            bound.replays.push(match stage {
-                PlanStage::Host(_) => None,
-                PlanStage::Device { steps, .. } => {
-                    let dispatches: Vec<_> = steps
-                        .iter()
-                        .flat_map(|s| s.dispatches.iter().cloned())
-                        .collect();
-                    Some(gpu.bind(&dispatches, place).await?)
-                }
-            });
-        }
-        bound.arena = Some(arena.clone());
-        Ok(())
     }
 
     /// States take their next values.

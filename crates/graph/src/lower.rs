@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use tilewright_device::{Caps, Dispatch, Slot};
 use tilewright_kernels::{Epilogue, Function, Store, View, map_epilogue};
-use tilewright_tensor::{DType, HostTensor};
+use tilewright_tensor::{DType, HostTensor, Shape, StorageRef};
 
 /// Where a node runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,27 +90,42 @@ pub fn storage(dtype: DType) -> Option<Store> {
     }
 }
 
-/// A host tensor that a node derives from its constants (packed weights, index tables): made once a model, by key.
+/// Host tensors that nodes derive from constants (packed weights, tables of channels): made once a model, by key, and kept
+/// while all the constants live that they were made from.
 #[derive(Debug, Default)]
 pub struct Derived {
-    made: HashMap<(usize, Vec<usize>, Cow<'static, str>), HostTensor>,
+    made: HashMap<(Vec<Source>, Cow<'static, str>), HostTensor>,
 }
 
+/// A constant that something was made from.
+type Source = (StorageRef, DType, Shape);
+
 impl Derived {
-    /// The tensor made from `source` under `key`, made now if it is new.
+    /// The tensor made from `sources` under `key`, made now if it is new.
     pub fn get(
         &mut self,
-        source: &HostTensor,
+        sources: &[HostTensor],
         key: Cow<'static, str>,
-        make: impl FnOnce(&HostTensor) -> Result<HostTensor>,
+        make: impl FnOnce(&[HostTensor]) -> Result<HostTensor>,
     ) -> Result<HostTensor> {
-        let id = (source.storage_id(), source.shape().to_vec(), key);
+        let of = |t: &HostTensor| (t.storage_ref(), t.dtype(), t.shape().clone());
+        let id = (sources.iter().map(of).collect(), key);
         if let Some(t) = self.made.get(&id) {
             return Ok(t.clone());
         }
-        let t = make(source)?;
+        let t = make(sources)?;
         self.made.insert(id, t.clone());
         Ok(t)
+    }
+
+    /// Forgets what nobody can ask for again, because a constant behind it is gone.
+    pub fn sweep(&mut self) {
+        (self.made).retain(|(sources, _), _| sources.iter().all(|(s, ..)| s.is_alive()));
+    }
+
+    /// What is kept.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &HostTensor> {
+        self.made.values()
     }
 }
 
@@ -224,11 +239,22 @@ impl Lower<'_> {
         key: impl Into<Cow<'static, str>>,
         make: impl FnOnce(&HostTensor) -> Result<HostTensor>,
     ) -> Result<View> {
-        let source = self
-            .constant(i)
-            .cloned()
-            .ok_or_else(|| self.error(format!("input {i} must be constant")))?;
-        let made = self.derived.get(&source, key.into(), make)?;
+        self.derived_from(&[i], key, |sources| make(&sources[0]))
+    }
+
+    /// Like [`Lower::derived`], from several constant inputs, which `make` gets in this order.
+    pub fn derived_from(
+        &mut self,
+        inputs: &[usize],
+        key: impl Into<Cow<'static, str>>,
+        make: impl FnOnce(&[HostTensor]) -> Result<HostTensor>,
+    ) -> Result<View> {
+        let constant = |&i: &usize| {
+            let found = self.constant(i).cloned();
+            found.ok_or_else(|| self.error(format!("input {i} must be constant")))
+        };
+        let sources = inputs.iter().map(constant).collect::<Result<Vec<_>>>()?;
+        let made = self.derived.get(&sources, key.into(), make)?;
         self.table(made)
     }
 

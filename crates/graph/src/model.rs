@@ -1,13 +1,15 @@
 //! A graph on an adapter: weights are uploaded once, on first use, and shared by all sessions.
 
+use crate::compiled::Compiled;
 use crate::convert::to_device;
 use crate::lower::Derived;
+use crate::memory_stats::Ledger;
+use crate::stage::Schedule;
 use crate::{Error, Graph, Result};
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tilewright_device::{Buffer, BufferUse, Caps, Gpu};
-use tilewright_tensor::{DType, HostTensor};
+use tilewright_tensor::HostTensor;
 
 /// What to do with nodes that have no device form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +68,9 @@ pub struct ModelOptions {
     pub fallback: Fallback,
     /// See [`RunLimits`].
     pub limits: RunLimits,
+    /// Bytes on the device that the model and all its sessions may hold together: weights, arenas and states. What would
+    /// pass it is an [`Error::Limit`] that says what was asked for, and leaves the session and the model as they were.
+    pub memory_limit: Option<u64>,
 }
 
 /// A graph with its weights on a device, or on the host. Cheap to clone; sessions share it.
@@ -73,33 +78,44 @@ pub struct ModelOptions {
 pub struct Model(Arc<Inner>);
 
 struct Inner {
-    graph: Graph,
+    graph: Arc<Graph>,
     gpu: Option<Gpu>,
     options: ModelOptions,
+    /// The graph after passes and its schedule, made by the first session.
+    compiled: Mutex<Option<(Arc<Graph>, Arc<Schedule>)>>,
     derived: Mutex<Derived>,
-    /// By storage and type. The tensor keeps its storage, and thereby the key, from being reused.
-    weights: Mutex<HashMap<(usize, DType), (Buffer, HostTensor)>>,
+    ledger: Mutex<Ledger>,
 }
 
 impl Model {
     /// The graph on a device.
     pub fn new(graph: Graph, gpu: &Gpu, options: ModelOptions) -> Model {
-        Model::with(graph, Some(gpu.clone()), options)
+        Model::with(Arc::new(graph), Some(gpu.clone()), options)
     }
 
     /// The graph on the host: every node runs by its reference.
     pub fn host(graph: Graph, options: ModelOptions) -> Model {
-        Model::with(graph, None, options)
+        Model::with(Arc::new(graph), None, options)
     }
 
-    fn with(graph: Graph, gpu: Option<Gpu>, options: ModelOptions) -> Model {
-        let (derived, weights) = Default::default();
+    /// The same graph with the same options on another device, for instance after a device was lost. Weights are uploaded
+    /// again when sessions of the new model use them; nothing is asked of the old device.
+    ///
+    /// Sessions belong to their device: make new ones. States begin at their initial values and return through
+    /// [`crate::Session::set_state`]; those of a lost device can no longer be read, so keep copies of what must survive.
+    pub fn on(&self, gpu: &Gpu) -> Model {
+        Model::with(self.0.graph.clone(), Some(gpu.clone()), self.0.options)
+    }
+
+    fn with(graph: Arc<Graph>, gpu: Option<Gpu>, options: ModelOptions) -> Model {
+        let (compiled, derived, ledger) = Default::default();
         Model(Arc::new(Inner {
             graph,
             gpu,
             options,
+            compiled,
             derived,
-            weights,
+            ledger,
         }))
     }
 
@@ -125,35 +141,53 @@ impl Model {
 
     /// Bytes of weights on the device.
     pub fn weight_bytes(&self) -> u64 {
-        lock(&self.0.weights).values().map(|(b, _)| b.bytes()).sum()
+        self.ledger().weight_bytes()
     }
 
     pub(crate) fn derived(&self) -> MutexGuard<'_, Derived> {
         lock(&self.0.derived)
     }
 
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.0.ledger)
+    }
+
+    /// The graph after passes, without plans; all sessions have the same.
+    pub(crate) fn root(&self) -> Result<Compiled> {
+        let mut made = lock(&self.0.compiled);
+        let parts = match &*made {
+            Some(parts) => parts.clone(),
+            None => made.insert(Compiled::parts(self.graph(), self)?).clone(),
+        };
+        Ok(Compiled::of(parts))
+    }
+
+    /// The graph after passes, once a session made it.
+    pub(crate) fn compiled(&self) -> Option<Arc<Graph>> {
+        lock(&self.0.compiled)
+            .as_ref()
+            .map(|(graph, _)| graph.clone())
+    }
+
     /// The buffer of a constant, uploaded now if it is new.
     pub(crate) fn weight(&self, gpu: &Gpu, tensor: &HostTensor) -> Result<Buffer> {
-        let key = (tensor.storage_id(), tensor.dtype());
-        if let Some((buffer, _)) = lock(&self.0.weights).get(&key) {
-            return Ok(buffer.clone());
-        }
-        let bytes = to_device(tensor, "constant")?;
-        let limit = gpu.caps().limits.binding_bytes;
-        if bytes.len() as u64 > limit {
-            let what = format!("a constant of {} bytes", bytes.len());
-            return Err(Error::Limit { what, limit });
-        }
         // Room for a vec4 at the end: kernels read whole ones.
-        let buffer = gpu.buffer(
-            (bytes.len() as u64).max(1).next_multiple_of(16),
-            BufferUse::Storage,
-        )?;
-        for (i, chunk) in bytes.chunks(UPLOAD_CHUNK).enumerate() {
-            gpu.write(&buffer, (i * UPLOAD_CHUNK) as u64, chunk)?;
-        }
-        lock(&self.0.weights).insert(key, (buffer.clone(), tensor.clone()));
-        Ok(buffer)
+        let size = (tensor.len() as u64 * 4).max(1).next_multiple_of(16);
+        let make = || {
+            let bytes = to_device(tensor, "constant")?;
+            let limit = gpu.caps().limits.binding_bytes;
+            if bytes.len() as u64 > limit {
+                let what = format!("a constant of {} bytes", bytes.len());
+                return Err(Error::Limit { what, limit });
+            }
+            let buffer = gpu.buffer(size.max(bytes.len() as u64), BufferUse::Storage)?;
+            for (i, chunk) in bytes.chunks(UPLOAD_CHUNK).enumerate() {
+                gpu.write(&buffer, (i * UPLOAD_CHUNK) as u64, chunk)?;
+            }
+            Ok(buffer)
+        };
+        let limit = self.options().memory_limit;
+        self.ledger().weight(tensor, size, limit, make)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::engine::{Engine, run};
 use crate::io::{IoBinding, Wires, checked, shaped};
 use crate::limits::Meter;
 use crate::lower::Place;
+use crate::memory_stats::{MemoryStats, Share};
 use crate::model::Fallback;
 use crate::record::record;
 use crate::stage::Schedule;
@@ -16,8 +17,9 @@ use tilewright_tensor::HostTensor;
 
 /// One user of a model. It owns the memory of activations; runs are one at a time.
 pub struct Session {
-    engine: Engine,
+    // Before the engine, which frees what plans held.
     root: Compiled,
+    engine: Engine,
 }
 
 /// A node of a plan that runs on the host, and why.
@@ -47,7 +49,8 @@ pub struct NodeTime {
 impl Session {
     /// A session of `model`: passes run, nodes are placed. Plans are made at the first run of each set of sizes.
     pub fn new(model: &Model) -> Result<Session> {
-        let root = Compiled::new(model.graph(), model)?;
+        let root = model.root()?;
+        let share = Share::new(model, &root.graph)?;
         let engine = Engine {
             model: model.clone(),
             arenas: vec![],
@@ -56,6 +59,7 @@ impl Session {
             submit: SubmitOptions::new(),
             meter: Meter::new(model.options().limits),
             profile: None,
+            share,
         };
         Ok(Session { engine, root })
     }
@@ -73,6 +77,11 @@ impl Session {
     /// The graph after passes.
     pub fn graph(&self) -> &Graph {
         &self.root.graph
+    }
+
+    /// What the session holds on its device, and the weights that it shares with others.
+    pub fn memory_stats(&self) -> MemoryStats {
+        self.engine.share.stats()
     }
 
     /// Nodes that run on the host although the session has a device (late parts are listed once they were planned).

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{DType, Element, Error, Result, Shape};
+use crate::{DType, Element, Error, Result, Shape, StorageRef};
 
 /// A dense row-major tensor in host memory. Cloning shares the data; [`HostTensor::as_mut_slice`] copies it first
 /// where it is shared.
@@ -95,6 +95,11 @@ impl HostTensor {
     /// Identifies the shared storage while any clone of the tensor lives: equal for clones and reshapes.
     pub fn storage_id(&self) -> usize {
         Arc::as_ptr(&self.words) as usize
+    }
+
+    /// Identifies the shared storage for as long as the answer is kept.
+    pub fn storage_ref(&self) -> StorageRef {
+        StorageRef::new(&self.words)
     }
 
     /// A tensor from its little-endian bytes, one whole element after another (sub-byte types unpacked).

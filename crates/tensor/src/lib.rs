@@ -22,6 +22,7 @@ pub mod npy;
 pub mod npz;
 mod shape;
 mod sparse;
+mod storage;
 
 pub use compare::{Mismatch, allclose, max_abs_diff, nmse};
 pub use dtype::DType;
@@ -32,3 +33,4 @@ pub use host::HostTensor;
 pub use index::{Indices, Offsets};
 pub use shape::Shape;
 pub use sparse::{Bsr, Csr, NofM, SparseTensor};
+pub use storage::StorageRef;

@@ -6,7 +6,6 @@ use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator, touched};
 use crate::{Attrs, Error, Fact, Result};
-use std::fmt::Write;
 use tilewright_kernels::{self as kernels, BsrView, Padding, Side, View};
 use tilewright_tensor::{Bsr, DType, HostTensor};
 
@@ -257,23 +256,14 @@ impl BsrMatMul {
 
     /// row_ptr, col_idx and values in the blocks that the kernels walk.
     fn parts(&self, cx: &mut Lower<'_>, block: [usize; 2]) -> Result<[View; 3]> {
-        let constant = |i: usize| {
-            let found = cx.constant(i).cloned();
-            found.ok_or_else(|| cx.error(format!("input {i} must be constant")))
-        };
-        let sources = [constant(1)?, constant(2)?, constant(3)?];
-        let mut key = format!("bsr {self:?} {block:?}");
-        for source in &sources {
-            // Writing to a string cannot fail.
-            let _ = write!(key, " {}", source.storage_id());
-        }
         // All three are made the first time, from one matrix.
         let mut cut: Option<Bsr> = None;
         let mut part = |cx: &mut Lower<'_>, i: usize| {
-            cx.derived(i + 1, key.clone(), |_| {
+            let key = format!("bsr part {i} {self:?} {block:?}");
+            cx.derived_from(&[1, 2, 3], key, |from| {
                 let w = match cut.take() {
                     Some(w) => w,
-                    None => self.cut(&sources, block)?,
+                    None => self.cut([0, 1, 2].map(|i| &from[i]), block)?,
                 };
                 let words = |words: &[u32]| HostTensor::from_slice([words.len()], words);
                 let made = match i {
@@ -289,7 +279,7 @@ impl BsrMatMul {
     }
 
     /// W in f32 and other blocks.
-    fn cut(&self, [row_ptr, col_idx, values]: &[HostTensor; 3], block: [usize; 2]) -> Result<Bsr> {
+    fn cut(&self, [row_ptr, col_idx, values]: [&HostTensor; 3], block: [usize; 2]) -> Result<Bsr> {
         let w = self.bsr(row_ptr, col_idx, &values.cast(DType::F32)?)?;
         Ok(if block == self.block_size {
             w
