@@ -5,6 +5,7 @@
     reason = "each test binary uses its own part of this module"
 )]
 
+pub(crate) mod conv;
 pub(crate) mod gpu;
 mod shader;
 
