@@ -1,12 +1,13 @@
 //! Pooling: y[o, window, i] = reduce over taps of x[o, window * stride + tap * dilation - pad, i], with i fastest.
+//! With BOXED a dispatch takes only the taps in a box of each window, and results go on from y.
 //! Channels first: o counts images times channels, i is one. Channels last: o counts images, i channels, in vec4 where
 //! their number allows. Vectors of extents are (depth, height, width, i); leading axes of lower ranks have extent 1.
-//! Set:   THREADS; PAD_COUNTS (padding counts as elements of value 0); Scalar (f32, i32, u32)
+//! Set:   THREADS; BOXED; PAD_COUNTS (padding counts as elements of value 0); Scalar (f32, i32, u32)
 //!        Elem, Index (Scalar and u32, or vec4 of them)
-//! Slots: pool (takes one element)  pooled (of a window)  store_index (the offset of a maximum, or nothing)
+//! Slots: pool (takes one element)  pooled (of a window)  kept_index keep_index store_index (the offset of a maximum, or nothing)
 //#use grid
 //#need THREADS
-//#need PAD_COUNTS
+//#need PAD_COUNTS BOXED
 //#param in_size: vec4<u32>
 //#param out_size: vec4<u32>
 //#param kernel: vec4<u32>
@@ -15,6 +16,11 @@
 //#param pad: vec4<u32>
 /// Extents of the input with the padding on both sides.
 //#param padded: vec4<u32>
+/// The box of taps: its first, and behind its last; whether boxes came before and whether some follow.
+//#param box_begin: vec4<u32>
+//#param box_end: vec4<u32>
+//#param box_later: u32
+//#param box_earlier: u32
 /// Elems of the output.
 //#param count: u32
 /// The bits of the value to start from.
@@ -57,16 +63,31 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         + ow + tw.x * steps.z - p.pad.z;
     let taken = td.x < td.y && th.x < th.y && tw.x < tw.y;
     var best = Index(select(0u, first, taken));
-    for (var d = td.x; d < td.y; d++) {
+    if BOXED && p.box_later != 0u {
+        result = y[at];
+        best = kept_index(at);
+    }
+    var begin = vec3<u32>(td.x, th.x, tw.x);
+    var end = vec3<u32>(td.y, th.y, tw.y);
+    if BOXED {
+        begin = max(begin, p.box_begin.xyz);
+        end = min(end, p.box_end.xyz);
+    }
+    for (var d = begin.x; d < end.x; d++) {
         let in_d = od + d * steps.x - p.pad.x;
-        for (var h = th.x; h < th.y; h++) {
+        for (var h = begin.y; h < end.y; h++) {
             let row = (in_d * p.in_size.y + oh + h * steps.y - p.pad.y) * p.in_size.z;
-            for (var w = tw.x; w < tw.y; w++) {
+            for (var w = begin.z; w < end.z; w++) {
                 let offset = row + ow + w * steps.z - p.pad.z;
                 let v = x[(outer * p.in_size.x * p.in_size.y * p.in_size.z + offset) * p.in_size.w + i];
                 pool(&result, &best, v, offset);
             }
         }
+    }
+    if BOXED && p.box_earlier != 0u {
+        y[at] = result;
+        keep_index(at, best);
+        return;
     }
     let covered = (td.y - td.x) * (th.y - th.x) * (tw.y - tw.x);
     let counted = included(od, p.padded.x, steps.x, p.kernel.x) * included(oh, p.padded.y, steps.y, p.kernel.y)

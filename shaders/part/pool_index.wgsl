@@ -6,6 +6,10 @@
 //#param columns: u32
 @group(0) @binding(INDICES) var<storage, read_write> indices: array<Index>;
 
+fn keep_index(at: u32, offset: Index) { indices[at] = offset; }
+
+fn kept_index(at: u32) -> Index { return indices[at]; }
+
 fn store_index(at: u32, outer: u32, i: u32, offset: Index) {
     let size = p.in_size;
     var place = offset;

@@ -21,7 +21,7 @@ fn op(attrs: &Attrs) -> Op {
 
 fn case(attrs: &Attrs, inputs: Vec<HostTensor>) -> Case {
     let shapes: Vec<_> = inputs.iter().map(|t| t.shape().to_string()).collect();
-    let name = format!("{attrs} of {}", shapes.join(", "));
+    let name = format!("{} {attrs} of {}", attrs.op(), shapes.join(", "));
     Case::new(&name, op(attrs), inputs).nmse(SUMS)
 }
 
@@ -30,13 +30,13 @@ fn agree(cases: impl IntoIterator<Item = Case>) {
     let Some(gpu) = gpu(GpuOptions::new()) else {
         return;
     };
-    for case in cases {
-        match check(&case, &gpu) {
-            Ok(true) => {}
-            Ok(false) => panic!("{}: a host step", case.name),
-            Err(error) => panic!("{}: {error:.2000}", case.name),
-        }
-    }
+    let fails = |case: Case| match check(&case, &gpu) {
+        Ok(true) => None,
+        Ok(false) => Some(format!("{}: a host step", case.name)),
+        Err(error) => Some(format!("{}: {error:.300}", case.name)),
+    };
+    let failures: Vec<String> = cases.into_iter().filter_map(fails).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 /// One long row, and the same along an axis with neighbours.
@@ -73,7 +73,18 @@ fn running_sums() {
 #[test]
 fn picks() {
     for (shape, axis) in shapes() {
-        let x = samples::uniform(&shape, 4);
+        // What is looked for lies at the end.
+        let n: usize = shape.iter().product();
+        let x = samples::uniform(&[n], 4).to_f64();
+        let raised = |(i, x): (usize, f64)| {
+            if i + 40 > n {
+                (x * 9.0) as f32
+            } else {
+                x as f32
+            }
+        };
+        let x: Vec<f32> = x.into_iter().enumerate().map(raised).collect();
+        let x = samples::of(&shape, &x);
         let arg = |name| Attrs::new(name).with("axis", axis).with("keepdims", 0i64);
         let top = |largest: i64| {
             let attrs = Attrs::new("TopK")
@@ -135,4 +146,85 @@ fn attention_to_many_keys() {
         &Attrs::new("Attention"),
         vec![x(1, 1), x(TALL, 2), x(TALL, 3)],
     )]);
+}
+
+/// Products whose k is over what a thread of the usual loop can go through: floats (k by fours) and int8 (by sixteens).
+#[test]
+fn products() {
+    let sum = |shape: &[usize], seed| samples::between(shape, seed, -1.0, 1.5);
+    let bytes = |shape: &[usize], seed| samples::integers(DType::U8, shape, seed, 0, 256);
+    let gemm = |a: i64, b: i64| Attrs::new("Gemm").with("transA", a).with("transB", b);
+    let k = LONG;
+    agree([
+        case(
+            &Attrs::new("MatMul"),
+            vec![sum(&[9, k], 1), sum(&[k, 5], 2)],
+        ),
+        case(
+            &Attrs::new("MatMul"),
+            vec![sum(&[1, 16 * k], 3), sum(&[16 * k, 1], 4)],
+        ),
+        case(
+            &gemm(1, 1),
+            vec![sum(&[k, 10], 5), sum(&[3, k], 6), sum(&[3], 7)],
+        ),
+        case(
+            &Attrs::new("MatMulInteger"),
+            vec![bytes(&[9, k], 8), bytes(&[k, 5], 9)],
+        ),
+    ]);
+}
+
+#[test]
+fn windows() {
+    let x = |shape: &[usize], seed| samples::between(shape, seed, -1.0, 1.5);
+    let pool = |name, kernel: &[i64]| Attrs::new(name).with("kernel_shape", kernel.to_vec());
+    let mut max = case(&pool("MaxPool", &[300, 260]), vec![x(&[1, 2, 301, 262], 1)]);
+    max.nmse = 0.0;
+    agree([
+        max,
+        case(
+            &pool("AveragePool", &[300, 260]),
+            vec![x(&[1, 1, 301, 262], 2)],
+        ),
+        case(
+            &pool("AveragePool", &[LONG as i64]),
+            vec![x(&[1, 1, LONG], 3)],
+        ),
+        case(
+            &pool("LpPool", &[2, 300, 200]),
+            vec![x(&[1, 1, 2, 300, 201], 4)],
+        ),
+        // One filter as long as the signal, then many taps of several channels.
+        case(
+            &Attrs::new("Conv"),
+            vec![x(&[1, 1, LONG + 8], 5), x(&[1, 1, LONG], 6)],
+        )
+        .constant(&[1]),
+        case(
+            &Attrs::new("Conv"),
+            vec![x(&[1, 16, 128, 130], 7), x(&[4, 16, 125, 125], 8)],
+        )
+        .constant(&[1]),
+    ]);
+}
+
+#[test]
+fn shrinking() {
+    let attrs = Attrs::new("Resize")
+        .with("mode", "linear".to_string())
+        .with("antialias", 1i64);
+    let x = samples::uniform(&[1, 1, 400, 360], 1);
+    let sizes = samples::ints(&[1, 1, 2, 2]);
+    let inputs = vec![Some(x), None, None, Some(sizes)];
+    let case = Case::with_optional("to 2 x 2", op(&attrs), inputs).constant(&[3]);
+    agree([case.nmse(SUMS)]);
+}
+
+#[test]
+fn many_parts_of_a_channel() {
+    let x = samples::between(&[70_001, 2, 3], 1, -1.0, 3.0);
+    let c = |seed| samples::between(&[2], seed, 0.5, 1.0);
+    let attrs = Attrs::new("BatchNormalization").with("training_mode", 1i64);
+    agree([case(&attrs, vec![x, c(2), c(3), c(4), c(5)])]);
 }

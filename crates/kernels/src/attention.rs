@@ -4,6 +4,7 @@ use tilewright_device::{AdapterKind, Caps, Dispatch, Variant, fold_groups};
 
 use crate::error::index;
 use crate::reduce::typed;
+use crate::rounds::check_rounds;
 use crate::softmax::f32_only;
 use crate::walk::{Form, Walk};
 use crate::{Error, Gemm, Layout, Operand, Result, Store, View, gemm};
@@ -232,6 +233,10 @@ pub fn attention(caps: &Caps, of: &Attention<'_>) -> Result<Vec<Dispatch>> {
         && caps.kind != AdapterKind::Software
         && caps.limits.workgroup_bytes >= 24 << 10;
     let quads: u32 = if twice { 2 } else { 1 };
+    // A tile of keys: chunks of 8 blocks of the head, maxima of 16 threads, 64 keys.
+    let (each, chunks) = (quads as usize, of.head.div_ceil(32));
+    let tile = 2 + chunks * (11 + 2 * each) + 17 * each + 65;
+    check_rounds(KERNEL, caps, of.keys.div_ceil(64) * tile)?;
     let tiles = of.queries.div_ceil(16 * quads as usize);
     let count = index(
         KERNEL,

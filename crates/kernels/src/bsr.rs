@@ -13,6 +13,7 @@ use crate::gemm_loop::{candidates, reg_lanes};
 use crate::matmul::{split, strides};
 use crate::pack::host;
 use crate::product::{FLOAT, Loader, Product};
+use crate::rounds::check_rounds;
 use crate::{Epilogue, Error, Loop, Result, Store, View};
 
 const KERNEL: &str = "bsr";
@@ -130,6 +131,7 @@ pub fn bsr_matmul(
         n,
         k: w.block_size[1],
         k_blocks: w.blocks_per_row(),
+        k_search: 0,
         k_part: "k_bsr_right",
         c_part: "c_rows",
         batch: Batch::new(KERNEL, &[], [&[]; 3])?,
@@ -182,6 +184,7 @@ pub fn bsr_left(
         n,
         k: w.block_size[1],
         k_blocks: w.blocks_per_row(),
+        k_search: 0,
         k_part: "k_bsr_left",
         c_part: "c_rows",
         batch,
@@ -253,6 +256,10 @@ impl BsrView<'_> {
             return Ok(Vec::new());
         }
         let of = self.choose(caps, product, side);
+        // All blocks of a row may be stored; how many are is known to the device alone.
+        let most = self.extents[1] / self.block_size[1];
+        let steps = self.block_size[1] / 4;
+        check_rounds(KERNEL, caps, of.rounds(most, steps, 0, false))?;
         let dispatch = product
             .dispatch(caps, of)?
             .bind("ROW_PTR", self.row_ptr.span)

@@ -303,6 +303,7 @@ pub(crate) fn implicit<'a>(
         n: oc,
         k,
         k_blocks: blocks,
+        k_search: 0,
         k_part: if shape.is_pointwise() {
             "k_whole"
         } else {

@@ -199,6 +199,8 @@ pub fn conv_transpose_with(
         Filter::Ohwi(view) => (view, "b_rows_any", false, taps * oc, ic * taps * oc),
     };
     holds("the filter", weights, shape.groups * group)?;
+    let step =
+        [0, 1, 2].map(|axis| shape.stride[axis] / gcd(shape.stride[axis], shape.dilation[axis]));
     let a_vec = ic % 4 == 0;
     let strides = [&[ic, 0][..], &[group, 0], &[oc, 0]];
     let product = Product {
@@ -207,6 +209,8 @@ pub fn conv_transpose_with(
         n: oc,
         k: ic,
         k_blocks: taps.div_ceil(shape.phases()),
+        // `first_tap` tries as many taps of each axis.
+        k_search: (0..3).map(|i| step[i].min(shape.kernel[i]) + 1).sum(),
         k_part: "conv_phase",
         c_part: "conv_phase",
         batch: Batch::new(KERNEL, &[shape.groups, shape.phases()], strides)?,
@@ -226,8 +230,6 @@ pub fn conv_transpose_with(
         epilogue,
     };
     let size = |n| index(KERNEL, "an extent", n);
-    let step =
-        [0, 1, 2].map(|axis| shape.stride[axis] / gcd(shape.stride[axis], shape.dilation[axis]));
     let mut dispatch = product
         .dispatch(caps, of)?
         .param("a_ld", size(shape.in_channels)?)

@@ -7,6 +7,7 @@ use crate::conv::{Filter, holds, window};
 use crate::error::index;
 use crate::pack::{Panels, host};
 use crate::product::{FLOAT, Loader, store};
+use crate::rounds::check_rounds;
 use crate::{ConvShape, Epilogue, Error, Result, View};
 
 const KERNEL: &str = "depthwise";
@@ -14,12 +15,16 @@ const KERNEL: &str = "depthwise";
 const THREADS: u32 = 64;
 /// The widest kernel whose window is kept in registers: 8 outputs at stride 2 see 21 inputs.
 const MAX_WIDTH: usize = 7;
+/// Kernel positions of a lone channel: well below what one thread's loops go through (docs/shaders.md, "Loops").
+const MAX_ALONE: usize = 1 << 14;
 
 impl ConvShape {
-    /// Whether [`depthwise`] computes this: one input and one output channel a group.
+    /// Whether [`depthwise`] computes this: one input and one output channel a group. A lone channel under a very large kernel
+    /// is a long product instead, which threads can share.
     #[must_use]
     pub fn is_depthwise(&self) -> bool {
-        self.groups == self.in_channels && self.groups == self.out_channels
+        let alone = self.groups == 1 && self.kernel.iter().product::<usize>() > MAX_ALONE;
+        self.groups == self.in_channels && self.groups == self.out_channels && !alone
     }
 }
 
@@ -107,6 +112,9 @@ pub fn depthwise(
     let variant = b.add(KERNEL, caps, variant, FLOAT, "B")?;
     let variant = store(KERNEL, caps, variant, FLOAT, y, vec)?;
     let variant = FLOAT.add(variant.part("batch_one").part("c_rows"));
+    // At most: a narrow kernel takes a row a round.
+    let [d, h, w] = shape.kernel;
+    check_rounds(KERNEL, caps, d.saturating_mul(h).saturating_mul(w + 2))?;
     let x_runs = shape.output[2].div_ceil(outputs);
     let runs = pixels / shape.output[2] * x_runs;
     let size = |n| index(KERNEL, "an extent", n);

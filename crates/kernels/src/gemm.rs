@@ -114,6 +114,7 @@ pub fn gemm_with<'a>(caps: &Caps, product: &Gemm<'a>, of: Loop) -> Result<Vec<Di
         n,
         k,
         k_blocks: 1,
+        k_search: 0,
         k_part: "k_whole",
         c_part: "c_rows",
         batch,

@@ -115,6 +115,33 @@ impl Loop {
         }
     }
 
+    /// Rounds of a thread's loops along k, for k blocks of `k4` steps each that are found in `search` rounds; `int8` rolls k.
+    /// A loop costs one round more than it has.
+    pub(crate) fn rounds(self, blocks: usize, k4: usize, search: usize, int8: bool) -> usize {
+        let (steps, finds) = match self {
+            Self::Reg { columns, .. } => (k4 * if int8 { 6 } else { 1 }, columns as usize),
+            Self::Tile { bm4, bn4, bk4, .. } => {
+                let jobs = ((bm4 + bn4) * bk4).div_ceil(self.threads());
+                let bk4 = bk4 as usize;
+                (k4.div_ceil(bk4) * (2 + bk4), jobs as usize)
+            }
+            Self::Gemv { tk, .. } => (k4.div_ceil(tk as usize), 1),
+        };
+        blocks.saturating_mul(steps + finds * search + 2)
+    }
+
+    /// Loops in which more and more threads share k, down to one block of columns a workgroup.
+    pub(crate) fn sharing(caps: &Caps, m: usize, n: usize) -> impl Iterator<Item = Self> {
+        let rows = gemv_rows(m);
+        let blocks = n.div_ceil(4).next_power_of_two().min(8).ilog2();
+        let shapes = (0..=blocks)
+            .rev()
+            .flat_map(|tx| (1..=8).map(move |tk| (1 << tx, 1 << tk)));
+        let all = shapes.map(move |(tx, tk)| Self::Gemv { rows, tx, tk });
+        let [threads, bytes] = [caps.limits.invocations, caps.limits.workgroup_bytes];
+        all.filter(move |of| of.threads() <= threads && of.workgroup_bytes(false) <= bytes)
+    }
+
     /// The loop's shader with its sizes; loaders, arithmetic and store are still to be added. `roll_k` and `rolled` are loops
     /// instead of repeated text along k and in the store.
     pub(crate) fn variant(self, roll_k: bool, rolled: bool) -> Variant {
@@ -256,8 +283,12 @@ fn reg_candidates(lanes: u32, m: usize, n: usize, work: usize) -> Vec<Loop> {
     }
 }
 
+fn gemv_rows(m: usize) -> u32 {
+    (m.max(1).next_power_of_two() as u32).min(8)
+}
+
 fn gemv(caps: &Caps, m: usize, n: usize) -> Loop {
-    let rows = (m.max(1).next_power_of_two() as u32).min(8);
+    let rows = gemv_rows(m);
     let blocks = n.div_ceil(4).next_power_of_two().min(16) as u32;
     // A software adapter runs the threads of a workgroup one subgroup after another: sharing k only adds barriers.
     let (tx, threads) = match caps.kind {

@@ -78,7 +78,7 @@ pub use qpack::{columns8, pack_b8, pack_filter8};
 pub use quantize::{Grain, dequantize, pack8, quant_range, quantize, unpack8};
 pub use recurrent::{Cell, Recurrent, Squash, Weights, recurrent};
 pub use reduce::{Reduction, arg_max, reduce, reduce_scratch};
-pub use resize::{NO_ELEMENT, ResizeAxis, ResizeShape, resize};
+pub use resize::{NO_ELEMENT, RESIZE_TAPS, ResizeAxis, ResizeShape, resize};
 pub use scan::scan;
 pub use scatter::{Combine, scatter_elements, scatter_nd, scatter_scratch, tensor_scatter};
 pub use softmax::{hardmax, softmax};

@@ -4,6 +4,7 @@ use tilewright_device::{Caps, Dispatch, Variant};
 
 use crate::error::index;
 use crate::flat::flat;
+use crate::rounds::check_rounds;
 use crate::softmax::f32_only;
 use crate::walk::Form;
 use crate::{Error, Result, View};
@@ -28,6 +29,7 @@ pub fn lrn(
         return Err(Error::shape("lrn", what));
     }
     index("lrn", "the number of elements", x.elements())?;
+    check_rounds("lrn", caps, size.min(form.n))?;
     let width = if form.inner.is_multiple_of(4) { 4 } else { 1 };
     let load = if width == 4 { "vec4<f32>" } else { "f32" };
     let variant = Variant::new("lrn").alias("L", load);

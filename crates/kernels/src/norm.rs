@@ -5,6 +5,7 @@ use tilewright_device::{Caps, Dispatch, Variant};
 use crate::error::index;
 use crate::flat::flat;
 use crate::reduce::typed;
+use crate::rounds::check_rounds;
 use crate::softmax::f32_only;
 use crate::walk::{Form, Walk};
 use crate::{Error, Result, Store, View};
@@ -226,7 +227,7 @@ pub fn channel_norm(
         .bind("TABLE", table.span)
         .param("epsilon", epsilon)
         .work(32 * form.n as u64);
-    let dispatch = with_stats(dispatch, form, stats)?;
+    let dispatch = with_stats(caps, dispatch, form, stats)?;
     let dispatch = with_affine(dispatch, form.n, affine)?;
     dispatches.push(with_running(dispatch, form.n, running)?);
     dispatches.push(last);
@@ -265,7 +266,7 @@ fn channels_of(view: &View, channels: usize) -> Result<()> {
     ))
 }
 
-fn with_stats(dispatch: Dispatch, form: Form, stats: Stats<'_>) -> Result<Dispatch> {
+fn with_stats(caps: &Caps, dispatch: Dispatch, form: Form, stats: Stats<'_>) -> Result<Dispatch> {
     match stats {
         Stats::Given(mean, variance) => {
             channels_of(mean, form.n)?;
@@ -276,7 +277,9 @@ fn with_stats(dispatch: Dispatch, form: Form, stats: Stats<'_>) -> Result<Dispat
                 .bind("VARIANCE", variance.span))
         }
         Stats::Computed(scratch) => {
-            let batches = index("channel_norm", "the number of parts", moment_rows(form).1)?;
+            let parts = moment_rows(form).1;
+            check_rounds("channel_norm", caps, parts / 2)?;
+            let batches = index("channel_norm", "the number of parts", parts)?;
             let dispatch = with_part(dispatch, "channel_merged");
             Ok(dispatch.bind("S", scratch.span).param("batches", batches))
         }

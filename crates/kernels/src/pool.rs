@@ -3,6 +3,7 @@
 use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
 
 use crate::error::index;
+use crate::rounds::most_rounds;
 use crate::{Error, Result, Store, View};
 
 const KERNEL: &str = "pool";
@@ -117,7 +118,8 @@ pub fn pool(
     index(KERNEL, "the number of elements", x.elements())?;
     let count = size(y.elements() / lanes)?;
     let taps: usize = shape.kernel.iter().product();
-    let mut dispatch = Dispatch::new(variant)
+    let boxes = boxes(shape.kernel, most_rounds(caps));
+    let mut dispatch = Dispatch::new(variant.set("BOXED", boxes.len() > 1))
         .bind("X", x.span)
         .bind("Y", y.span)
         .param("in_size", axes(shape.input)?)
@@ -133,7 +135,7 @@ pub fn pool(
             u64::from(count.div_ceil(THREADS)),
             caps.limits.groups,
         ))
-        .work(4 * (y.elements() as u64).saturating_mul(taps as u64));
+        .work(4 * (y.elements() as u64).saturating_mul(taps as u64) / boxes.len().max(1) as u64);
     if let PoolMode::Norm { power } = mode {
         dispatch = dispatch.param("power", power);
     }
@@ -149,7 +151,44 @@ pub fn pool(
             .param("channels", size(channels)?)
             .param("columns", u32::from(columns));
     }
-    Ok(vec![dispatch])
+    let last = boxes.len().saturating_sub(1);
+    let part = |(i, [begin, end]): (usize, &[[usize; 3]; 2])| {
+        let part = dispatch.clone();
+        Ok(part
+            .param("box_begin", axes(*begin)?)
+            .param("box_end", axes(*end)?)
+            .param("box_later", u32::from(i > 0))
+            .param("box_earlier", u32::from(i < last)))
+    };
+    boxes.iter().enumerate().map(part).collect()
+}
+
+/// A window in boxes of taps, in the order of the taps, that loops over three axes go through in `most` rounds each.
+fn boxes([d, h, w]: [usize; 3], most: usize) -> Vec<[[usize; 3]; 2]> {
+    let wide = w.clamp(1, most);
+    // An axis is cut only where the ones inside it are cut to one.
+    let row = wide.saturating_add(2);
+    let high = if wide < w {
+        1
+    } else {
+        (most / row).clamp(1, h.max(1))
+    };
+    let plane = high.saturating_mul(row).saturating_add(2);
+    let deep = if high < h {
+        1
+    } else {
+        (most / plane).clamp(1, d.max(1))
+    };
+    let mut all = vec![];
+    for z in (0..d).step_by(deep) {
+        for y in (0..h).step_by(high) {
+            for x in (0..w).step_by(wide) {
+                let end = [(z + deep).min(d), (y + high).min(h), (x + wide).min(w)];
+                all.push([[z, y, x], end]);
+            }
+        }
+    }
+    all
 }
 
 /// The variant for the elements' type, and the bits of the value that a window starts from.
@@ -190,4 +229,38 @@ fn holds(name: &str, view: &View, elements: usize) -> Result<()> {
     }
     let what = format!("{name} is {view}, expected {elements} elements");
     Err(Error::shape(KERNEL, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_hold_every_tap_once_and_in_order() {
+        let axis = |begin: usize, end: usize| begin..end;
+        for kernel in [
+            [1, 1, 1],
+            [2, 3, 4],
+            [3, 5, 7],
+            [1, 1, 40],
+            [4, 1, 9],
+            [1, 30, 2],
+        ] {
+            for most in [4, 10, 25, 60, usize::MAX] {
+                let mut taps = vec![];
+                for [begin, end] in boxes(kernel, most) {
+                    let [d, h, w] = [0, 1, 2].map(|i| end[i] - begin[i]);
+                    let rounds = d * (2 + h * (2 + w));
+                    assert!(rounds <= most.saturating_add(4), "{kernel:?} in {most}");
+                    for z in axis(begin[0], end[0]) {
+                        for y in axis(begin[1], end[1]) {
+                            taps.extend(axis(begin[2], end[2]).map(|x| [z, y, x]));
+                        }
+                    }
+                }
+                assert_eq!(taps.len(), kernel.iter().product::<usize>());
+                assert!(taps.is_sorted(), "{kernel:?} in {most}");
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@ use tilewright_device::{Caps, Dispatch, Variant};
 
 use crate::batch::Batch;
 use crate::error::index;
+use crate::rounds::{check_rounds, most_rounds};
 use crate::{Epilogue, Error, Loop, Result, Store, View};
 
 /// An operand and the part that loads it.
@@ -61,6 +62,8 @@ pub(crate) struct Product<'a> {
     pub(crate) k: usize,
     /// Blocks along k that are multiplied for a tile, for the estimate of the work.
     pub(crate) k_blocks: usize,
+    /// Rounds of the loops by which a k block is found, for one operand.
+    pub(crate) k_search: usize,
     /// The part that walks them, and the one that says where rows and columns of the product lie in C.
     pub(crate) k_part: &'static str,
     pub(crate) c_part: &'static str,
@@ -77,6 +80,7 @@ pub(crate) struct Product<'a> {
 impl Product<'_> {
     /// The dispatch; parameters of the loaders (`a_ld`, ..) are the caller's to add.
     pub(crate) fn dispatch(&self, caps: &Caps, of: Loop) -> Result<Dispatch> {
+        let of = self.within(caps, of)?;
         let size = |what, value| index(self.kernel, what, value);
         let c_vec = self.n % 4 == 0 && self.c_ld % 4 == 0 && self.batch.is_vec(2);
         let int8 = self.arithmetic.acc == "i32";
@@ -111,6 +115,24 @@ impl Product<'_> {
             dispatch = epilogue.add(dispatch);
         }
         self.batch.params(self.kernel, dispatch)
+    }
+
+    /// `of`, or a loop that shares k among threads where a thread of `of` could not go through all of it.
+    fn within(&self, caps: &Caps, of: Loop) -> Result<Loop> {
+        let rounds = |of: &Loop| {
+            let int8 = self.arithmetic.acc == "i32";
+            of.rounds(self.k_blocks, self.k.div_ceil(4), self.k_search, int8)
+        };
+        let most = most_rounds(caps);
+        if rounds(&of) <= most {
+            return Ok(of);
+        }
+        let mut long = Loop::sharing(caps, self.m, self.n);
+        if let Some(fits) = long.find(|of| rounds(of) <= most) {
+            return Ok(fits);
+        }
+        check_rounds(self.kernel, caps, rounds(&of))?;
+        Ok(of)
     }
 
     /// Exactly as many groups as tiles, in any three factors: the shader counts them flat.

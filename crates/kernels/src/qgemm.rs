@@ -15,6 +15,7 @@ use crate::error::index;
 use crate::gemm_loop::{candidates, int8_loop};
 use crate::matmul::{split, strides};
 use crate::product::{Arithmetic, INT8, INT8_SCALED, Loader, Product};
+use crate::rounds::check_rounds;
 use crate::{Epilogue, Error, Result, Store, View, panel_width};
 
 const KERNEL: &str = "gemm8";
@@ -128,6 +129,7 @@ pub fn matmul8(
         n,
         k: kw,
         k_blocks: 1,
+        k_search: 0,
         k_part: "k_whole",
         c_part: "c_rows",
         arithmetic: arithmetic(a_read, c),
@@ -348,6 +350,8 @@ impl Int8<'_> {
         let rows = shader == "row_sums";
         let count = if rows { product.m } else { product.n };
         let (quads, batches) = (count.div_ceil(4), product.batch.count());
+        let rounds = product.k_blocks.saturating_mul(product.k.div_ceil(4) + 2);
+        check_rounds(KERNEL, self.caps, rounds)?;
         let variant = Variant::new(shader)
             .set("THREADS", SUM_THREADS)
             .set("UNSIGNED", read.unsigned)

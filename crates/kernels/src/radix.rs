@@ -4,6 +4,7 @@ use tilewright_device::{Caps, Dispatch, Span, Variant};
 
 use crate::error::index;
 use crate::flat::flat;
+use crate::rounds::check_rounds;
 use crate::{Result, Store, View};
 
 const KERNEL: &str = "radix";
@@ -77,6 +78,8 @@ impl Pairs {
     pub(crate) fn sort(&self, caps: &Caps, bits: u32) -> Result<(Vec<Dispatch>, usize)> {
         let count = index(KERNEL, "the number of keys", self.keys[0].elements())?;
         let blocks = (count as usize).div_ceil(BLOCK);
+        // Two readings of the counts, by one workgroup.
+        check_rounds(KERNEL, caps, 2 * self.counts.elements().div_ceil(SCAN))?;
         let (mut out, mut place) = (vec![], 0);
         for shift in (0..bits).step_by(4) {
             let (from, to) = (place, 1 - place);

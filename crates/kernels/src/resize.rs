@@ -3,12 +3,16 @@
 use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
 
 use crate::error::index;
+use crate::rounds::check_rounds;
 use crate::{Error, Result, Store, View};
 
 const KERNEL: &str = "resize";
 
 /// Threads of a workgroup.
 const THREADS: u32 = 64;
+
+/// Taps of a place, over both axes, up to which one dispatch takes two axes at once.
+pub const RESIZE_TAPS: usize = 1 << 12;
 
 /// In the table: a tap of no element, which has the value outside the tensor.
 pub const NO_ELEMENT: u32 = u32::MAX;
@@ -107,6 +111,7 @@ pub fn resize(
     let lanes = if vec { 4 } else { 1 };
     let size = |n: usize| index(KERNEL, "an extent", n);
     index(KERNEL, "the number of elements", x.elements())?;
+    check_rounds(KERNEL, caps, h.taps.saturating_mul(w.taps + 2))?;
     let count = size(y.elements() / lanes)?;
     let work = (h.taps * w.taps) as u64 * y.elements() as u64;
     let dispatch = Dispatch::new(variant)

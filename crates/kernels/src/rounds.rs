@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// 65,535 of them. What lies between is for short loops that nobody counts: trees, remainders, epilogues.
 const SOFTWARE_ROUNDS: usize = 60_000;
 
-/// Rounds that an invocation's loops may take together.
+/// Rounds that an invocation's loops may take together. A loop costs one more each time than it has rounds.
 pub(crate) fn most_rounds(caps: &Caps) -> usize {
     match caps.kind {
         AdapterKind::Software => SOFTWARE_ROUNDS,

@@ -77,7 +77,8 @@ pub fn top_k(
         .set("MIN", false)
         .set("LAST", false)
         .set("SMALLEST", !largest);
-    let picks = most_rounds(caps) / (walk.steps() + 1);
+    // Besides its loads a pick has a tree of at most 256 threads.
+    let picks = most_rounds(caps) / (walk.steps() + 12);
     let parts = (0..k).step_by(picks.max(1));
     let passes = picks.clamp(1, k) as u64;
     let dispatch = walk

@@ -32,7 +32,7 @@ struct Group<'a> {
 pub(super) fn lower(op: &Resize, cx: &mut Lower<'_>) -> Result<()> {
     let (x, y) = (cx.input(0)?, cx.output(0)?);
     let extents = extents(op, cx, &x.shape, &y.shape)?;
-    let groups = groups(&extents);
+    let groups = groups(op, &extents);
     if groups.is_empty() {
         // Nothing changes: a copy.
         let group = Group {
@@ -77,8 +77,8 @@ fn extents(op: &Resize, cx: &Lower<'_>, from: &[usize], to: &[usize]) -> Result<
     op.plan("Resize", from, region, &targets)
 }
 
-/// The axes that change, in pairs where they are neighbours.
-fn groups(extents: &[Extent]) -> Vec<Group<'_>> {
+/// The axes that change, in pairs where they are neighbours and their taps together few.
+fn groups<'a>(op: &Resize, extents: &'a [Extent]) -> Vec<Group<'a>> {
     let mut groups = vec![];
     let mut at = 0;
     while at < extents.len() {
@@ -86,7 +86,9 @@ fn groups(extents: &[Extent]) -> Vec<Group<'_>> {
             at += 1;
             continue;
         }
-        let pair = extents.get(at + 1).is_some_and(|e| !e.is_identity());
+        let count = |extent| op.taps(extent).count;
+        let next = extents.get(at + 1).filter(|e| !e.is_identity());
+        let pair = next.is_some_and(|e| count(&extents[at]) * count(e) <= kernels::RESIZE_TAPS);
         let count = if pair { 2 } else { 1 };
         groups.push(Group {
             first: at,
