@@ -256,8 +256,8 @@ impl BsrView<'_> {
             return Ok(Vec::new());
         }
         let of = self.choose(caps, product, side);
-        // All blocks of a row may be stored; how many are is known to the device alone.
-        let most = self.extents[1] / self.block_size[1];
+        // One row may hold all stored blocks, as far as is known here.
+        let most = (self.extents[1] / self.block_size[1]).min(self.col_idx.elements());
         let steps = self.block_size[1] / 4;
         check_rounds(KERNEL, caps, of.rounds(most, steps, 0, false))?;
         let dispatch = product

@@ -29,3 +29,21 @@ pub(crate) fn check_rounds(kernel: &'static str, caps: &Caps, rounds: usize) -> 
         limit: limit as u64,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_software_adapters_refuse_long_loops() {
+        let mut caps = Caps::webgpu_default();
+        assert_eq!(check_rounds("kernel", &caps, usize::MAX), Ok(()));
+        caps.kind = AdapterKind::Software;
+        assert_eq!(check_rounds("kernel", &caps, SOFTWARE_ROUNDS), Ok(()));
+        let refused = check_rounds("kernel", &caps, 65_535);
+        assert!(matches!(
+            refused,
+            Err(Error::TooLarge { count: 65_535, .. })
+        ));
+    }
+}
