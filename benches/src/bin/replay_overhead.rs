@@ -2,11 +2,12 @@
 //!
 //! Both record N tiny dispatches into one pass and submit it; every dispatch changes pipeline, operands
 //! and parameters, so neither can skip a call. Medians of rounds that alternate; the waiting between them
-//! is not timed. `replay_overhead [--noop]`: with wgpu's backend that does nothing, only wgpu's own cost is left.
+//! is not timed. `replay_overhead [--noop] [--json FILE]`: with wgpu's backend that does nothing, only wgpu's own cost is left.
 
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
+use tilewright_benches::machine;
 use tilewright_device::wgpu;
 use tilewright_device::{
     Budget, Buffer, BufferUse, Dispatch, Error, Gpu, GpuOptions, Recorder, Replay, Slot, Span,
@@ -23,8 +24,9 @@ const OPERANDS: u32 = 500;
 /// Threads of the two programs.
 const PROGRAMS: [u32; 2] = [32, 64];
 
-fn main() -> Result<(), Error> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let noop = std::env::args().any(|arg| arg == "--noop");
+    let json = std::env::args().skip_while(|arg| arg != "--json").nth(1);
     let options = if noop {
         GpuOptions::new().noop()
     } else {
@@ -43,36 +45,59 @@ fn main() -> Result<(), Error> {
     println!("bind      {bind:7.3} us a dispatch, once, with its programs already made");
     let bare = Bare::new(&gpu, &arena)?;
 
-    let ours = || {
-        let options = SubmitOptions::new().budget(Budget::Unlimited);
-        Recorder::new(&gpu).run(&replay).submit(options)
-    };
-    let theirs = || {
-        bare.run(&gpu);
-        Ok(())
-    };
-    let start = Instant::now();
-    while start.elapsed() < WARM_UP {
-        time(&gpu, ours)?;
-        time(&gpu, theirs)?;
-    }
-    let mut samples = [Vec::new(), Vec::new()];
-    for round in 0..2 * ROUNDS {
-        let sample = if round % 2 == 0 {
-            time(&gpu, ours)?
-        } else {
-            time(&gpu, theirs)?
-        };
-        samples[round % 2].push(sample);
-    }
-    let [replayed, bare] = samples.map(median);
+    let samples = alternate(&gpu, &replay, &bare)?;
+    let [replayed, bare] = samples.clone().map(median);
     println!("replay    {replayed:7.3} us a dispatch");
     println!("bare wgpu {bare:7.3} us a dispatch");
     println!(
         "ratio     {:7.3}   (at most 1.25, and at most 1.5 us)",
         replayed / bare
     );
+    if let Some(path) = json {
+        let [ours, theirs] = samples;
+        let report = serde_json::json!({
+            "format": "tilewright-bench-replay",
+            "version": 1,
+            "machine": machine(&gpu),
+            "dispatches": DISPATCHES,
+            "bind_us": bind,
+            "replay_median_us": replayed,
+            "bare_median_us": bare,
+            "ratio": replayed / bare,
+            "replay_us": ours,
+            "bare_us": theirs,
+        });
+        std::fs::write(&path, format!("{report:#}\n"))?;
+        println!("wrote {path}");
+    }
     Ok(())
+}
+
+/// Microseconds a dispatch of the replay and of the bare loop, in turns.
+fn alternate(gpu: &Gpu, replay: &Replay, bare: &Bare) -> Result<[Vec<f64>; 2], Error> {
+    let ours = || {
+        let options = SubmitOptions::new().budget(Budget::Unlimited);
+        Recorder::new(gpu).run(replay).submit(options)
+    };
+    let theirs = || {
+        bare.run(gpu);
+        Ok(())
+    };
+    let start = Instant::now();
+    while start.elapsed() < WARM_UP {
+        time(gpu, ours)?;
+        time(gpu, theirs)?;
+    }
+    let mut samples = [Vec::new(), Vec::new()];
+    for round in 0..2 * ROUNDS {
+        let sample = if round % 2 == 0 {
+            time(gpu, ours)?
+        } else {
+            time(gpu, theirs)?
+        };
+        samples[round % 2].push(sample);
+    }
+    Ok(samples)
 }
 
 /// Microseconds a dispatch that a submission costs this thread; then waits for it.

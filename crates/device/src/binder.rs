@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use crate::program::ParamsLayout;
 use crate::replay::Step;
-use crate::{BoundDispatch, Buffer, Error, Gpu, Program, ProgramKey, Replay, Result};
+use crate::{BoundDispatch, Buffer, Error, Gpu, Program, Replay, Result};
 
 /// Bindings are multiples of this many bytes.
 const BINDING_STEP: u64 = 16;
@@ -16,7 +16,8 @@ pub(crate) struct Binder<'g> {
     gpu: &'g Gpu,
     steps: Vec<Step>,
     programs: Vec<Arc<Program>>,
-    by_program: HashMap<ProgramKey, u32>,
+    /// By address: the programs of a device are kept, so equal ones are one.
+    by_program: HashMap<*const Program, u32>,
     operands: Vec<wgpu::BindGroup>,
     by_operands: HashMap<OperandsKey, u32>,
     /// The uniform buffer's bytes, and where each `Params` lies in it.
@@ -54,7 +55,7 @@ impl<'g> Binder<'g> {
         };
         let operands = self.bind_group(&dispatch.program, dispatch.buffers, at)?;
         let programs = &mut self.programs;
-        let key = dispatch.program.key().clone();
+        let key = Arc::as_ptr(&dispatch.program);
         let program = *self.by_program.entry(key).or_insert_with(|| {
             programs.push(dispatch.program);
             programs.len() as u32 - 1
@@ -194,8 +195,9 @@ impl<'g> Binder<'g> {
             .enumerate()
             .map(|(i, range)| entry(i as u32, range))
             .collect();
-        let place = format!("the operands of step {at}, {}", program.key().variant);
-        let group = self.gpu.creating(&place, 0, || {
+        let variant = &program.key().variant;
+        let place = format_args!("the operands of step {at}, {variant}");
+        let group = self.gpu.creating(place, 0, || {
             self.gpu
                 .device()
                 .create_bind_group(&wgpu::BindGroupDescriptor {

@@ -259,7 +259,7 @@ impl Gpu {
     /// Creates something in error scopes, where they answer at once; elsewhere its error is told later.
     pub(crate) fn creating<T>(
         &self,
-        place: &str,
+        place: impl std::fmt::Display,
         bytes: u64,
         create: impl FnOnce() -> T,
     ) -> Result<T> {
@@ -270,7 +270,7 @@ impl Gpu {
         let created = create();
         match scopes.pop_now() {
             None => Ok(created),
-            Some(error) => Err(typed(error, place, bytes)),
+            Some(error) => Err(typed(error, &place.to_string(), bytes)),
         }
     }
 

@@ -1,5 +1,8 @@
 //! Dispatches bound to buffers, ready to be recorded again and again.
 
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::binder::{Binder, misfit};
-use crate::{Buffer, Dispatch, Gpu, Program, ProgramKey, Result, Slot};
+use crate::{Buffer, Dispatch, Gpu, Program, ProgramKey, Result, Slot, Source, Variant};
 
 /// A dispatch with its operands.
 #[derive(Debug, Clone)]
@@ -123,48 +126,69 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::prepare`], [`BoundDispatch::new`] and [`Gpu::replay`].
-    pub async fn bind(
+    pub async fn bind<D: Borrow<Dispatch>>(
         &self,
-        dispatches: &[Dispatch],
+        dispatches: &[D],
         place: impl Fn(Slot) -> Option<(Buffer, u64)>,
     ) -> Result<Replay> {
-        let mut keys = Vec::with_capacity(dispatches.len());
-        for dispatch in dispatches {
-            keys.push(self.key(dispatch, &place)?);
-        }
+        let (keys, at) = self.keys(dispatches, &place)?;
         let programs = self.prepare(&keys).await?;
-        let bound = dispatches.iter().zip(programs).enumerate();
-        let bound = bound.map(|(i, (dispatch, program))| {
+        let bound = dispatches.iter().zip(at).enumerate();
+        let bound = bound.map(|(i, (dispatch, at))| {
+            let (program, dispatch) = (programs[at].clone(), dispatch.borrow());
             Ok(BoundDispatch::new(program, dispatch, &place)?.label(i as u32))
         });
         self.replay(bound.collect::<Result<_>>()?)
     }
 
-    /// The program of a dispatch whose slots are placed.
-    fn key(
+    /// The programs of dispatches, each once, and which of them each dispatch runs.
+    fn keys<D: Borrow<Dispatch>>(
         &self,
-        dispatch: &Dispatch,
+        dispatches: &[D],
         place: &impl Fn(Slot) -> Option<(Buffer, u64)>,
-    ) -> Result<ProgramKey> {
-        let source = self.source(&dispatch.variant)?;
-        let names: Vec<_> = dispatch.spans.iter().map(|span| span.0).collect();
-        let order = source.order(&names)?;
-        let buffers: Vec<_> = order
-            .iter()
-            .map(|at| place(dispatch.spans[*at].1.slot).map(|placed| placed.0))
-            .collect();
-        let bindings = source.bindings();
-        let written = |buffer: &Option<Buffer>| {
-            buffer.is_some()
-                && (0..bindings.len()).any(|i| bindings[i].writable && buffers[i] == *buffer)
-        };
-        let bits = (0..bindings.len()).filter(|i| !bindings[*i].writable && written(&buffers[*i]));
-        let shared = bits.fold(0, |mask, i| mask | 1 << i);
-        Ok(ProgramKey {
-            variant: dispatch.variant.clone(),
-            shared,
-        })
+    ) -> Result<(Vec<ProgramKey>, Vec<usize>)> {
+        // Names and sets of a variant are long to compare: each dispatch looks its own up once.
+        let mut sources: HashMap<&Variant, Arc<Source>> = HashMap::new();
+        let mut unique: HashMap<(*const Source, u32), usize> = HashMap::new();
+        let (mut keys, mut at) = (Vec::new(), Vec::with_capacity(dispatches.len()));
+        for dispatch in dispatches.iter().map(Borrow::borrow) {
+            let source = match sources.entry(&dispatch.variant) {
+                Entry::Occupied(found) => found.into_mut(),
+                Entry::Vacant(new) => new.insert(self.source(&dispatch.variant)?),
+            };
+            let shared = shared(source, dispatch, place)?;
+            let found = unique.entry((Arc::as_ptr(source), shared));
+            at.push(*found.or_insert_with(|| {
+                keys.push(ProgramKey {
+                    variant: dispatch.variant.clone(),
+                    shared,
+                });
+                keys.len() - 1
+            }));
+        }
+        Ok((keys, at))
     }
+}
+
+/// [`ProgramKey::shared`] of a dispatch whose slots are placed.
+fn shared(
+    source: &Source,
+    dispatch: &Dispatch,
+    place: &impl Fn(Slot) -> Option<(Buffer, u64)>,
+) -> Result<u32> {
+    let names: Vec<_> = dispatch.spans.iter().map(|span| span.0).collect();
+    let order = source.order(&names)?;
+    let buffers: Vec<_> = order
+        .iter()
+        .map(|at| place(dispatch.spans[*at].1.slot).map(|placed| placed.0))
+        .collect();
+    let bindings = source.bindings();
+    let written = |buffer: &Option<Buffer>| {
+        buffer.is_some()
+            && (0..bindings.len()).any(|i| bindings[i].writable && buffers[i] == *buffer)
+    };
+    let bits = (0..bindings.len()).filter(|i| !bindings[*i].writable && written(&buffers[*i]));
+    Ok(bits.fold(0, |mask, i| mask | 1 << i))
 }
 
 impl Replay {

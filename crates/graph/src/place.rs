@@ -66,10 +66,7 @@ impl Engine {
             bound.replays.push(match stage {
                 PlanStage::Host(_) => None,
                 PlanStage::Device { steps, .. } => {
-                    let dispatches: Vec<_> = steps
-                        .iter()
-                        .flat_map(|s| s.dispatches.iter().cloned())
-                        .collect();
+                    let dispatches: Vec<_> = steps.iter().flat_map(|s| &s.dispatches).collect();
                     Some(gpu.bind(&dispatches, place).await?)
                 }
             });
