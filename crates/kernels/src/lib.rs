@@ -36,6 +36,7 @@ mod product;
 mod qconv;
 mod qgemm;
 mod qpack;
+mod qread;
 mod quantize;
 mod radix;
 mod recurrent;

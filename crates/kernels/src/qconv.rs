@@ -5,7 +5,8 @@ use tilewright_device::{Caps, Dispatch};
 use crate::conv::{holds, implicit, input_params};
 use crate::error::index;
 use crate::product::Loader;
-use crate::qgemm::{Int8, Read, arithmetic, columns, matmul8_scratch};
+use crate::qgemm::{Int8, matmul8_scratch};
+use crate::qread::{Read, arithmetic, columns};
 use crate::{ConvShape, Epilogue, Error, Int8B, Result, View, Zero, panel_width};
 
 const KERNEL: &str = "conv8";

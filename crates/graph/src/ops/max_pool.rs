@@ -74,7 +74,8 @@ impl Operator for MaxPool {
                 best.1 = best.1.or(Some(at));
             },
             |(value, at), plane, _| {
-                let at = offset(at.unwrap_or(0));
+                // A window of padding alone, perhaps of an empty image.
+                let at = at.map_or(0, offset);
                 (value, (plane * s0 * s1 * s2 + at) as i64)
             },
         );
@@ -123,6 +124,13 @@ impl Operator for MaxPool {
             let x = samples::integers(dtype, &[1, 3, 5, 6], 2, -4, 5);
             cases.push(Case::new(dtype.name(), op(Window::of(&[2, 3])), vec![x]));
         }
+        // A window that lies on padding alone.
+        let padded = Window {
+            pads: vec![1, 1, 1, 1],
+            ..Window::of(&[1, 2])
+        };
+        let x = samples::uniform(&[1, 1, 0, 3], 3);
+        cases.push(Case::new("an empty image", op(padded), vec![x]));
         pool::both_layouts(cases, |op| match op {
             crate::Op::MaxPool(op) => Some(
                 MaxPool {

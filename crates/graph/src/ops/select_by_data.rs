@@ -4,7 +4,6 @@ use crate::fact::{Facts, Tensors, Values, axis_index};
 use crate::lower::{Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
-use std::collections::HashMap;
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 const REASON: &str = "the output's shape depends on the data";
@@ -180,6 +179,43 @@ fn order(t: &HostTensor) -> Result<Vec<i64>> {
     Ok(t.to_f64().into_iter().map(key).collect())
 }
 
+/// Equal rows, in ascending order.
+struct Groups {
+    /// The first row of each.
+    first: Vec<usize>,
+    /// The group of each row.
+    group: Vec<i64>,
+    /// Rows of each.
+    counts: Vec<i64>,
+}
+
+impl Groups {
+    /// Of `size` rows of order keys. By sorting, since a table of a million rows takes several times their memory.
+    fn new(keys: Vec<i64>, size: usize) -> Groups {
+        let width = keys.len() / size.max(1);
+        let row = |i: usize| &keys[i * width..(i + 1) * width];
+        let mut order: Vec<usize> = (0..size).collect();
+        order.sort_unstable_by(|&a, &b| row(a).cmp(row(b)).then(a.cmp(&b)));
+        let (mut first, mut counts): (Vec<usize>, Vec<i64>) = (vec![], vec![]);
+        let mut group = vec![0i64; size];
+        for &i in &order {
+            match (first.last(), counts.last_mut()) {
+                (Some(&last), Some(count)) if row(last) == row(i) => *count += 1,
+                _ => {
+                    first.push(i);
+                    counts.push(1);
+                }
+            }
+            group[i] = first.len() as i64 - 1;
+        }
+        Groups {
+            first,
+            group,
+            counts,
+        }
+    }
+}
+
 impl Operator for Unique {
     const NAMES: &'static [&'static str] = &["Unique"];
 
@@ -213,35 +249,29 @@ impl Operator for Unique {
             .chain((0..x.rank()).filter(|&i| i != axis))
             .collect();
         let keys = order(&super::moving::transposed(&x, &front)?)?;
-        let width = keys.len() / size.max(1);
-        let row = |i: usize| &keys[i * width..(i + 1) * width];
-        let mut groups: HashMap<&[i64], usize> = HashMap::new();
-        let (mut first, mut group, mut counts) = (vec![], vec![], vec![]);
-        for i in 0..size {
-            let next = first.len();
-            let g = *groups.entry(row(i)).or_insert(next);
-            if g == next {
-                first.push(i);
-                counts.push(0i64);
-            }
-            counts[g] += 1;
-            group.push(g);
-        }
+        let Groups {
+            first,
+            mut group,
+            counts,
+        } = Groups::new(keys, size);
         let mut rank: Vec<usize> = (0..first.len()).collect();
-        if self.sorted {
-            rank.sort_by_key(|&g| row(first[g]));
-        }
-        let mut place = vec![0i64; rank.len()];
-        for (at, &g) in rank.iter().enumerate() {
-            place[g] = at as i64;
+        if !self.sorted {
+            rank.sort_by_key(|&g| first[g]);
+            let mut place = vec![0i64; rank.len()];
+            for (at, &g) in rank.iter().enumerate() {
+                place[g] = at as i64;
+            }
+            group.iter_mut().for_each(|g| *g = place[*g as usize]);
         }
         let chosen: Vec<usize> = rank.iter().map(|&g| first[g]).collect();
+        drop(first);
+        let values = slices(&x, axis, &chosen)?;
         let vector = |v: Vec<i64>| HostTensor::from_vec(Shape::from([v.len()]), v);
         Ok(vec![
-            slices(&x, axis, &chosen)?,
-            vector(chosen.iter().map(|&i| i as i64).collect())?,
-            vector(group.iter().map(|&g| place[g]).collect())?,
-            vector(rank.iter().map(|&g| counts[g]).collect())?,
+            values,
+            vector(chosen.into_iter().map(|i| i as i64).collect())?,
+            vector(group)?,
+            vector(rank.into_iter().map(|g| counts[g]).collect())?,
         ])
     }
 

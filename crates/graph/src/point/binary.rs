@@ -44,7 +44,8 @@ const TABLE: [Row; 22] = [
     Row::float("Mul", 2, |x, _| x[0] * x[1], "$x * $y")
         .takes(Takes::Numbers)
         .int(
-            |x, _, _| x[0] * x[1],
+            // Two of u64 may pass i128; what is kept of the product is right either way.
+            |x, _, _| x[0].wrapping_mul(x[1]),
             "$x * $y",
             |s| corners(s, |a, b| a.saturating_mul(b)),
         ),
