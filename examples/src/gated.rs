@@ -1,6 +1,6 @@
 //! An operator of one's own: `here:GatedUnit`, a gate whose threshold is learned for each channel.
 //!
-//! y = x sigmoid(alpha x + beta[c]), with x of shape `[N, C, ..]` and beta of shape `[C]`; alpha is an attribute.
+//! y = x sigmoid(alpha x + beta_c), with x of shape `[N, C, ..]` and beta of shape `[C]`; alpha is an attribute.
 
 use std::sync::Arc;
 
