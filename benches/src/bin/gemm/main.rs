@@ -40,7 +40,7 @@ const STATED: [(&str, &str, &str, f64); 8] = [
         "register loop, by hand over slots and uniforms",
         "reg, by hand",
         "default",
-        0.95,
+        0.97,
     ),
     (
         "workgroup tile, by hand over slots",
@@ -52,7 +52,7 @@ const STATED: [(&str, &str, &str, f64); 8] = [
         "workgroup tile, by hand over slots and uniforms",
         "tile, by hand",
         "tile",
-        0.95,
+        0.97,
     ),
 ];
 
