@@ -1,6 +1,6 @@
 //! Strided copy: y[y_at + i . y_by] = a[a_at + i . a_by] for all multi-indices i below shape, innermost axis first.
-//! Elements are words of 32 bits, one or four at a time. Strides wrap, so negative ones need no other type.
-//! Set:   THREADS  OUTER (axes but the first)
+//! Elements are words of 32 bits or f16, one or four at a time. Strides wrap, so negative ones need no other type.
+//! Set:   THREADS  OUTER (axes but the first)  Unit (u32 or f16)
 //! Slots: move_at
 //#use grid
 //#need THREADS

@@ -1,5 +1,5 @@
 //! Gather along an axis: y[o, k, j] = a[o, indices[k], j] for o < outer, k < picks, j < inner.
-//! Set: THREADS  Word (u32 or vec4<u32>; inner is counted in them)
+//! Set: THREADS  Word (u32, f16 or four of them; inner is counted in them)
 //#use grid
 //#use resolve
 //#need THREADS

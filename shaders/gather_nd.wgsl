@@ -1,6 +1,6 @@
 //! GatherND: y[t, j] = a[batch(t) + sum_q indices[t, q] * by[q] + j] for tuples t of TUPLE indices, j < inner. Each batch has
 //! batch_tuples tuples and batch_words elements.
-//! Set: THREADS  TUPLE  Word (u32 or vec4<u32>; inner, batch_words and by are counted in them)
+//! Set: THREADS  TUPLE  Word (u32, f16 or four of them; inner, batch_words and by are counted in them)
 //#use grid
 //#use resolve
 //#need THREADS

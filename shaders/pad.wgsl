@@ -1,7 +1,7 @@
 //! Pad: y[i] = a[source(i - begin)] for all multi-indices i below shape (innermost axis first), or a value where that lies
 //! outside. A negative begin cuts elements off.
 //! Set:   THREADS  OUTER (axes but the innermost)  MODE (0 value, 1 reflect, 2 edge, 3 wrap)
-//!        Word (u32 or vec4<u32>; the innermost axis is counted in them)
+//!        Unit (u32 or f16)  Word (one or four of them; the innermost axis is counted in them)  Known (type of a value's bits)
 //! Slots: padding
 //#use grid
 //#need THREADS

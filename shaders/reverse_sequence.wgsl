@@ -1,6 +1,6 @@
 //! ReverseSequence: y[t, b, j] = a[length(b) - 1 - t, b, j] for t < lengths[b], else a[t, b, j]; with TIME_SECOND the first two axes
 //! are b, t.
-//! Set: THREADS  TIME_SECOND  Word (u32 or vec4<u32>; inner is counted in them)
+//! Set: THREADS  TIME_SECOND  Word (u32, f16 or four of them; inner is counted in them)
 //#use grid
 //#need THREADS
 //#need TIME_SECOND

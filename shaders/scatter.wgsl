@@ -1,5 +1,5 @@
 //! Scatter without reduction: y[place(t), j] = updates[t, j] for j < inner. Two updates of one place race; ONNX forbids them.
-//! Set:   THREADS  Word (u32 or vec4<u32>; inner is counted in them)
+//! Set:   THREADS  Word (u32, f16 or four of them; inner is counted in them)
 //! Slots: place_of
 //#use grid
 //#need THREADS

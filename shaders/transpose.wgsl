@@ -1,10 +1,10 @@
 //! Strided copy in which two axes change places: y[.. column, row] = a[.. row, column], in blocks of 4 x 4 a thread.
-//! A workgroup moves 32 x 32 elements, so that it reads and writes whole lines of 128 bytes without shared memory.
+//! A workgroup moves 32 x 32 elements, so that it reads and writes whole lines of 128 bytes (of f16, 64) without shared memory.
 //! shape holds the numbers of tiles along rows and columns, then the other axes, innermost first.
-//! Set:   OUTER (the other axes)
+//! Set:   OUTER (the other axes)  Unit (u32 or f16)
 //! Slots: move_block
 //#use grid
-//#need OUTER
+//#need OUTER Unit
 //#param shape: dims
 //#param a_by: dims
 //#param y_by: dims

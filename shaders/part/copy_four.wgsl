@@ -1,7 +1,8 @@
-//! Four single words of the source, copy_step apart, make one vector of the target.
+//! Four single elements of the source, copy_step apart, make one vector of the target.
+//#need Unit
 //#param copy_step: u32
-@group(0) @binding(A) var<storage, read> a: array<u32>;
-@group(0) @binding(Y) var<storage, read_write> y: array<vec4<u32>>;
+@group(0) @binding(A) var<storage, read> a: array<Unit>;
+@group(0) @binding(Y) var<storage, read_write> y: array<vec4<Unit>>;
 
 fn move_at(at_a: u32, at_y: u32) {
     let step = p.copy_step;

@@ -1,5 +1,5 @@
 //! An element of the source is an element of the target.
-//! Set: Word (u32 or vec4<u32>)
+//! Set: Word (Unit or four of it)
 //#need Word
 @group(0) @binding(A) var<storage, read> a: array<Word>;
 @group(0) @binding(Y) var<storage, read_write> y: array<Word>;

@@ -1,5 +1,6 @@
 //! What is padded with is known.
+//#need Unit Known
 //#param padding: u32
 fn padding() -> Word {
-    return Word(p.padding);
+    return Word(Unit(bitcast<Known>(p.padding)));
 }

@@ -1,6 +1,6 @@
-//! A block of up to 4 x 4 words, one by one.
-@group(0) @binding(A) var<storage, read> a: array<u32>;
-@group(0) @binding(Y) var<storage, read_write> y: array<u32>;
+//! A block of up to 4 x 4 elements, one by one.
+@group(0) @binding(A) var<storage, read> a: array<Unit>;
+@group(0) @binding(Y) var<storage, read_write> y: array<Unit>;
 
 fn move_block(at_a: u32, at_y: u32, row: u32, column: u32) {
     // Loads are clamped, stores are left out.

@@ -1,6 +1,6 @@
-//! A block of 4 x 4 words as four vectors each way; offsets and steps are in vectors, rows and columns in words.
-@group(0) @binding(A) var<storage, read> a: array<vec4<u32>>;
-@group(0) @binding(Y) var<storage, read_write> y: array<vec4<u32>>;
+//! A block of 4 x 4 elements as four vectors each way; offsets and steps are in vectors, rows and columns in elements.
+@group(0) @binding(A) var<storage, read> a: array<vec4<Unit>>;
+@group(0) @binding(Y) var<storage, read_write> y: array<vec4<Unit>>;
 
 fn move_block(at_a: u32, at_y: u32, row: u32, column: u32) {
     let a0 = at_a + row * p.row_step + column / 4u;

@@ -1,7 +1,8 @@
 //! Binding a graph to sizes: nodes are lowered with plain numbers, and their tensors placed.
 
 use crate::distinct::separate;
-use crate::lower::{Derived, Lower, Place, SlotUse, storage};
+use crate::half;
+use crate::lower::{Derived, Lower, Place, SlotUse, storage, stored_bytes};
 use crate::memory::{self, Lifetime};
 use crate::stage::{Schedule, Stage};
 use crate::{Bindings, Error, Fact, Graph, Op, Result, Value};
@@ -174,7 +175,7 @@ impl<'a> Binder<'a> {
             derived: self.derived,
             emitted: vec![],
         };
-        node.op.lower(&mut cx)?;
+        half::lower(&node.op, &mut cx)?;
         let dispatches = separate(cx.emitted, &mut self.plan.slots, resolve, self.caps)?;
         self.lives.resize(self.plan.slots.len(), None);
         for slot in first_scratch..self.plan.slots.len() {
@@ -280,7 +281,7 @@ impl<'a> Binder<'a> {
 
     fn view(&self, value: Value, slot: Slot) -> Result<(View, DType)> {
         let fact = self.graph.need_fact(value)?;
-        let store = storage(fact.dtype).ok_or(Error::Storage(fact.dtype))?;
+        let store = storage(fact.dtype, self.caps).ok_or(Error::Storage(fact.dtype))?;
         Ok((
             View::new(slot, store, fact.bind(self.bindings)?),
             fact.dtype,
@@ -289,11 +290,10 @@ impl<'a> Binder<'a> {
 
     /// A new arena slot for a tensor.
     fn new_view(&mut self, fact: &Fact) -> Result<(View, DType)> {
-        let store = storage(fact.dtype).ok_or(Error::Storage(fact.dtype))?;
+        let store = storage(fact.dtype, self.caps).ok_or(Error::Storage(fact.dtype))?;
         let shape = fact.bind(self.bindings)?;
-        let elements = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64));
         let limit = self.caps.limits.binding_bytes;
-        let bytes = elements.and_then(|n| n.checked_mul(4)).unwrap_or(u64::MAX);
+        let bytes = stored_bytes(fact.dtype, &shape, self.caps);
         if bytes > limit {
             return Err(Error::Limit {
                 what: format!("a tensor of {bytes} bytes ({fact})"),
@@ -318,11 +318,13 @@ impl<'a> Binder<'a> {
 
     fn transfer(&self, value: Value, slot: Slot) -> Result<Transfer> {
         let fact = self.graph.need_fact(value)?;
+        let (dtype, shape) = (fact.dtype, fact.bind(self.bindings)?);
         Ok(Transfer {
             value,
             slot,
-            dtype: fact.dtype,
-            shape: fact.bind(self.bindings)?,
+            dtype,
+            bytes: stored_bytes(dtype, &shape, self.caps),
+            shape,
         })
     }
 

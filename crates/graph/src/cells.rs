@@ -1,7 +1,7 @@
 //! Where a session keeps its states: in device buffers, or on the host for types without device storage.
 
 use crate::convert::{from_device, to_device};
-use crate::lower::storage;
+use crate::lower::{is_stored, stored_bytes};
 use crate::plan::Commit;
 use crate::record::Copied;
 use crate::{Error, Graph, Result, Value};
@@ -19,6 +19,8 @@ enum Cell {
         buffer: Buffer,
         dtype: DType,
         shape: Vec<usize>,
+        /// Of its words.
+        bytes: u64,
     },
 }
 
@@ -26,16 +28,17 @@ impl Cells {
     /// Every state at its initial value.
     pub(crate) fn new(graph: &Graph, gpu: Option<&Gpu>) -> Result<Cells> {
         let cell = |t: &HostTensor| {
-            let Some(gpu) = gpu.filter(|_| storage(t.dtype()).is_some()) else {
+            let Some(gpu) = gpu.filter(|_| is_stored(t.dtype())) else {
                 return Ok(Cell::Host(t.clone()));
             };
-            let bytes = (4 * t.len() as u64).max(1).next_multiple_of(16);
-            let buffer = gpu.buffer(bytes, BufferUse::Storage)?;
-            gpu.write(&buffer, 0, &to_device(t, "state")?)?;
+            let bytes = stored_bytes(t.dtype(), t.shape(), gpu.caps());
+            let buffer = gpu.buffer(bytes.max(1).next_multiple_of(16), BufferUse::Storage)?;
+            gpu.write(&buffer, 0, &to_device(t, "state", gpu.caps())?)?;
             Ok(Cell::Device {
                 buffer,
                 dtype: t.dtype(),
                 shape: t.shape().to_vec(),
+                bytes,
             })
         };
         graph
@@ -63,16 +66,15 @@ impl Cells {
                     buffer,
                     dtype,
                     shape,
+                    bytes,
                 }),
                 Some(gpu),
             ) => {
-                let bytes = 4 * shape.iter().product::<usize>() as u64;
-                let data = if bytes == 0 {
-                    vec![]
-                } else {
-                    gpu.read(buffer, 0, bytes).await?
+                let data = match *bytes {
+                    0 => vec![],
+                    bytes => gpu.read(buffer, 0, bytes).await?,
                 };
-                from_device(&data, *dtype, shape)
+                from_device(&data, *dtype, shape, gpu.caps())
             }
             _ => Err(Error::Graph(format!("there is no state {index}"))),
         }
@@ -85,7 +87,7 @@ impl Cells {
         value: &HostTensor,
         gpu: Option<&Gpu>,
     ) -> Result<()> {
-        let data = self.fit(index, value)?;
+        let data = self.fit(index, value, gpu)?;
         match (self.0.get_mut(index), data, gpu) {
             (Some(Cell::Device { buffer, .. }), Some(data), Some(gpu)) => {
                 gpu.write(buffer, 0, &data)?
@@ -97,7 +99,7 @@ impl Cells {
     }
 
     /// What a state on the device is written with to take a value; an error where the value does not fit the state.
-    fn fit(&self, index: usize, value: &HostTensor) -> Result<Option<Vec<u8>>> {
+    fn fit(&self, index: usize, value: &HostTensor, gpu: Option<&Gpu>) -> Result<Option<Vec<u8>>> {
         let (dtype, shape) = match self.0.get(index) {
             Some(Cell::Host(t)) => (t.dtype(), &t.shape()[..]),
             Some(Cell::Device { dtype, shape, .. }) => (*dtype, &shape[..]),
@@ -108,8 +110,10 @@ impl Cells {
             let what = format!("a state of {dtype}{shape:?} cannot become {got}");
             return Err(Error::Graph(what));
         }
-        match self.0.get(index) {
-            Some(Cell::Device { .. }) => Ok(Some(to_device(value, "state")?.into())),
+        match (self.0.get(index), gpu) {
+            (Some(Cell::Device { .. }), Some(gpu)) => {
+                Ok(Some(to_device(value, "state", gpu.caps())?.into()))
+            }
             _ => Ok(None),
         }
     }
@@ -136,7 +140,11 @@ impl Cells {
         for commit in commits.iter().filter(|c| c.slot.is_none()) {
             let missing = || Error::Graph(format!("{} has no value", commit.value));
             let value = values.get(&commit.value).ok_or_else(missing)?;
-            writes.push((commit.state, value, self.fit(commit.state, value)?));
+            writes.push((
+                commit.state,
+                value,
+                self.fit(commit.state, value, Some(gpu))?,
+            ));
         }
         let copies = self.copies(commits, &arena);
         let recorder = copies.iter().fold(Recorder::new(gpu), |r, c| c.onto(r));
@@ -159,8 +167,8 @@ impl Cells {
         arena: impl Fn(&Commit) -> Option<(Buffer, u64)>,
     ) -> Vec<Copied> {
         let copy = |commit: &Commit| match self.0.get(commit.state)? {
-            Cell::Device { buffer, shape, .. } => {
-                let bytes = 4 * shape.iter().product::<usize>() as u64;
+            Cell::Device { buffer, bytes, .. } => {
+                let bytes = *bytes;
                 let (from, to) = (arena(commit)?, (buffer.clone(), 0));
                 (bytes > 0).then_some(Copied { from, to, bytes })
             }

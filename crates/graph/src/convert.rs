@@ -3,15 +3,22 @@
 use crate::lower::storage;
 use crate::{Error, Result};
 use std::borrow::Cow;
+use tilewright_device::Caps;
 use tilewright_kernels::Store;
 use tilewright_tensor::{DType, HostTensor};
 
 /// The bytes of `tensor` as the device keeps them; `name` is for the error of a value that does not fit.
-pub(crate) fn to_device<'a>(tensor: &'a HostTensor, name: &str) -> Result<Cow<'a, [u8]>> {
+pub(crate) fn to_device<'a>(
+    tensor: &'a HostTensor,
+    name: &str,
+    caps: &Caps,
+) -> Result<Cow<'a, [u8]>> {
     let dtype = tensor.dtype();
-    let store = storage(dtype).ok_or(Error::Storage(dtype))?;
+    let store = storage(dtype, caps).ok_or(Error::Storage(dtype))?;
     Ok(match (dtype, store) {
-        (DType::F32 | DType::I32 | DType::U32, _) => Cow::Borrowed(tensor.bytes()),
+        (DType::F32 | DType::I32 | DType::U32, _) | (_, Store::F16) => {
+            Cow::Borrowed(tensor.bytes())
+        }
         (DType::I64, _) => {
             let narrow = |&value: &i64| {
                 i32::try_from(value).map_err(|_| Error::Narrowing {
@@ -33,14 +40,20 @@ pub(crate) fn to_device<'a>(tensor: &'a HostTensor, name: &str) -> Result<Cow<'a
 }
 
 /// The tensor of type `dtype` that the device keeps as `bytes` (which may be followed by padding).
-pub(crate) fn from_device(bytes: &[u8], dtype: DType, shape: &[usize]) -> Result<HostTensor> {
-    let store = storage(dtype).ok_or(Error::Storage(dtype))?;
+pub(crate) fn from_device(
+    bytes: &[u8],
+    dtype: DType,
+    shape: &[usize],
+    caps: &Caps,
+) -> Result<HostTensor> {
+    let store = storage(dtype, caps).ok_or(Error::Storage(dtype))?;
     let stored = match store {
         Store::F32 => DType::F32,
+        Store::F16 => DType::F16,
         Store::I32 => DType::I32,
         _ => DType::U32,
     };
-    let len = shape.iter().product::<usize>() * 4;
+    let len = shape.iter().product::<usize>() * stored.size_bytes();
     let bytes = bytes
         .get(..len)
         .ok_or_else(|| Error::Graph(format!("{} bytes read for {shape:?}", bytes.len())))?;
@@ -55,12 +68,19 @@ pub(crate) fn from_device(bytes: &[u8], dtype: DType, shape: &[usize]) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lower::is_stored;
     use crate::samples;
+
+    fn caps(f16: bool) -> Caps {
+        let mut caps = Caps::webgpu_default();
+        caps.f16 = f16;
+        caps
+    }
 
     #[test]
     fn every_stored_type_survives() {
         for dtype in DType::ALL {
-            if storage(dtype).is_none() {
+            if !is_stored(dtype) {
                 continue;
             }
             let low = if dtype.is_signed() || dtype.is_float() {
@@ -72,15 +92,29 @@ mod tests {
             let t = samples::integers(DType::I64, &[3, 5], 1, low, high)
                 .cast(dtype)
                 .unwrap();
-            let back = from_device(&to_device(&t, "t").unwrap(), dtype, t.shape()).unwrap();
-            assert_eq!(back, t, "{dtype}");
+            for caps in [caps(false), caps(true)] {
+                let bytes = to_device(&t, "t", &caps).unwrap();
+                let back = from_device(&bytes, dtype, t.shape(), &caps).unwrap();
+                assert_eq!(back, t, "{dtype}");
+            }
+        }
+    }
+
+    #[test]
+    fn f16_takes_two_bytes_where_the_adapter_has_it() {
+        let t = HostTensor::zeros(DType::F16, [3]).unwrap();
+        for (f16, bytes, copied) in [(true, 6, 8), (false, 12, 12)] {
+            let caps = caps(f16);
+            assert_eq!(to_device(&t, "t", &caps).unwrap().len(), bytes);
+            let stored = crate::lower::stored_bytes(DType::F16, t.shape(), &caps);
+            assert_eq!(stored, copied);
         }
     }
 
     #[test]
     fn a_wide_integer_is_refused_by_name() {
         let t = samples::ints(&[1, 1 << 40]);
-        let error = to_device(&t, "ids").unwrap_err();
+        let error = to_device(&t, "ids", &caps(false)).unwrap_err();
         assert!(
             matches!(error, Error::Narrowing { ref name, value } if name == "ids" && value == 1 << 40)
         );

@@ -46,7 +46,7 @@ fn overlap(slots: &[SlotUse], root: &impl Fn(&[SlotUse], Slot) -> Slot, a: Span,
 
 /// Copies the words of a span.
 fn copied(from: Span, to: Slot, caps: &Caps) -> Result<Vec<Dispatch>> {
-    let shape = vec![(from.bytes / 4) as usize];
+    let shape = vec![from.bytes.div_ceil(4) as usize];
     let a = View {
         span: from,
         store: Store::U32,

@@ -133,7 +133,13 @@ impl Values {
         let (name, v) = &graph.outputs()[i];
         if let Some(fed) = self.fed.get(v) {
             let (from, to) = (fed.buffer(), sink.buffer());
-            let copy = Recorder::new(gpu).copy(from, fed.offset(), to, sink.offset(), fed.bytes());
+            let copy = Recorder::new(gpu).copy(
+                from,
+                fed.offset(),
+                to,
+                sink.offset(),
+                fed.bytes(gpu.caps()),
+            );
             return Ok(copy.submit(SubmitOptions::new())?);
         }
         let t = value(graph, &self.host, *v)?;
@@ -333,7 +339,7 @@ impl Engine {
         let held = |t: &&Transfer| !t.is_empty() && !values.fed.contains_key(&t.value);
         for t in uploads.iter().filter(held) {
             let tensor = value(graph, &values.host, t.value)?;
-            let data = to_device(&tensor, &graph.node(t.value).name)?;
+            let data = to_device(&tensor, &graph.node(t.value).name, gpu.caps())?;
             gpu.write(arena, bound.place_of(t.slot), &data)?;
         }
         Ok(())
@@ -357,7 +363,7 @@ impl Engine {
             if let Some(fed) = values.fed.get(&t.value) {
                 let from = (fed.buffer().clone(), fed.offset());
                 let to = (arena.clone(), bound.place_of(t.slot));
-                let bytes = t.bytes();
+                let bytes = t.bytes;
                 before.push(Copied { from, to, bytes });
             }
         }
@@ -365,7 +371,7 @@ impl Engine {
         for t in downloads {
             for sink in values.take_sinks(graph, t.value) {
                 let to = (sink.buffer().clone(), sink.offset());
-                let (from, bytes) = (self.home(gpu, bound, t.slot)?, t.bytes());
+                let (from, bytes) = (self.home(gpu, bound, t.slot)?, t.bytes);
                 after.push(Copied { from, to, bytes });
                 sunk.insert(t.value);
             }
@@ -402,7 +408,7 @@ impl Engine {
             .collect();
         let range = |t: &&&Transfer| {
             let (buffer, at) = self.home(gpu, bound, t.slot)?;
-            Ok((buffer, at, t.bytes()))
+            Ok((buffer, at, t.bytes))
         };
         let full = wanted.iter().filter(|t| !t.is_empty());
         let ranges: Vec<_> = full.map(|t| range(&t)).collect::<Result<_>>()?;
@@ -412,7 +418,7 @@ impl Engine {
                 true => vec![],
                 false => read.next().unwrap_or_default(),
             };
-            let tensor = from_device(&data, t.dtype, &t.shape)?;
+            let tensor = from_device(&data, t.dtype, &t.shape, gpu.caps())?;
             values.host.insert(t.value, tensor);
         }
         Ok(())

@@ -1,14 +1,16 @@
 //! What goes into a run and comes out of it: tensors on the host, and tensors in buffers of the caller.
 
 use crate::convert::{from_device, to_device};
-use crate::lower::storage;
+use crate::lower::{is_stored, stored_bytes};
 use crate::{Bindings, Error, Graph, Result};
 use std::sync::Arc;
-use tilewright_device::{Buffer, Gpu};
+use tilewright_device::{Buffer, Caps, Gpu};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// A tensor in a buffer of the caller, on the device of the model, one 4-byte word an element in row-major order:
-/// f32 and f16 are f32; i64, i32, i16 and i8 are i32; u32, u16, u8 and bool (0 or 1) are u32.
+/// f32 is f32; i64, i32, i16 and i8 are i32; u32, u16, u8 and bool (0 or 1) are u32. f16 takes two bytes an element where the
+/// device has f16 ([`Caps::f16`]), and is f32 where it has not. Copies are of whole words: behind an odd number of f16 the
+/// buffer needs two more bytes, which a run may overwrite.
 ///
 /// A run copies it from or to its own memory, within the commands of the run: nothing crosses to the host. Buffers of
 /// [`Buffer::from_wgpu`] need the usage `COPY_SRC` as inputs and `COPY_DST` as outputs.
@@ -57,10 +59,9 @@ impl DeviceTensor {
         &self.shape
     }
 
-    /// Bytes it takes in the buffer: 4 an element, whatever the type. Saturates.
-    pub fn bytes(&self) -> u64 {
-        let sizes = self.shape.iter();
-        sizes.fold(4, |n: u64, &d| n.saturating_mul(d as u64))
+    /// Bytes it takes in a buffer of a device with these features, a multiple of 4. Saturates.
+    pub fn bytes(&self, caps: &Caps) -> u64 {
+        stored_bytes(self.dtype, &self.shape, caps)
     }
 
     /// Fills it with a tensor of the same type and shape.
@@ -73,8 +74,9 @@ impl DeviceTensor {
             let what = format!("{got}{shape} is no {}{}", self.dtype, self.shape);
             return Err(Error::Graph(what));
         }
-        if self.bytes() > 0 {
-            gpu.write(&self.buffer, self.offset, &to_device(tensor, "tensor")?)?;
+        if self.bytes(gpu.caps()) > 0 {
+            let data = to_device(tensor, "tensor", gpu.caps())?;
+            gpu.write(&self.buffer, self.offset, &data)?;
         }
         Ok(())
     }
@@ -84,17 +86,17 @@ impl DeviceTensor {
     /// # Errors
     /// [`Error::Storage`] for a type that the device does not store, and the device's.
     pub async fn read(&self, gpu: &Gpu) -> Result<HostTensor> {
-        let data = match self.bytes() {
+        let data = match self.bytes(gpu.caps()) {
             0 => vec![],
             bytes => gpu.read(&self.buffer, self.offset, bytes).await?,
         };
-        from_device(&data, self.dtype, &self.shape)
+        from_device(&data, self.dtype, &self.shape, gpu.caps())
     }
 
     /// What is wrong with the buffer, if anything is.
-    fn flaw(&self) -> Option<String> {
-        let (bytes, size) = (self.bytes(), self.buffer.bytes());
-        if storage(self.dtype).is_none() {
+    fn flaw(&self, caps: &Caps) -> Option<String> {
+        let (bytes, size) = (self.bytes(caps), self.buffer.bytes());
+        if !is_stored(self.dtype) {
             return Some(format!("{} has no device storage", self.dtype));
         }
         if !self.offset.is_multiple_of(4) {
@@ -179,12 +181,12 @@ impl IoBinding {
         self
     }
 
-    /// Inputs and outputs in the graph's order.
-    pub(crate) fn wires(self, graph: &Graph) -> Result<Wires> {
+    /// Inputs and outputs in the graph's order, for a model on a device with these features.
+    pub(crate) fn wires(self, graph: &Graph, caps: Option<&Caps>) -> Result<Wires> {
         let feeds = order(graph, self.inputs)?;
         for (name, t) in graph.inputs().iter().map(|(n, _)| n).zip(&feeds) {
             if let Feed::Device(t) = t
-                && let Some(what) = t.flaw()
+                && let Some(what) = caps.and_then(|caps| t.flaw(caps))
             {
                 return Err(input_error(name, what));
             }
@@ -195,7 +197,7 @@ impl IoBinding {
             let Some(at) = at else {
                 return Err(output_error(&name, "the model has no such output"));
             };
-            if let Some(what) = t.flaw() {
+            if let Some(what) = caps.and_then(|caps| t.flaw(caps)) {
                 return Err(output_error(&name, what));
             }
             if sinks[at].replace(t).is_some() {

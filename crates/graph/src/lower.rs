@@ -67,7 +67,7 @@ fn place_by<'a>(inputs: impl Iterator<Item = &'a Fact>, outputs: &[Fact]) -> Pla
         .map(|f| (f, true))
         .chain(outputs.iter().map(|f| (f, false)))
     {
-        if storage(fact.dtype).is_none() {
+        if !is_stored(fact.dtype) {
             return Place::host(format!("{} has no device storage", fact.dtype));
         }
         // What a run brings is checked when it is uploaded; what is known to be too large never gets there.
@@ -79,14 +79,31 @@ fn place_by<'a>(inputs: impl Iterator<Item = &'a Fact>, outputs: &[Fact]) -> Pla
     Place::Device
 }
 
-/// Device storage of a data type: narrow integers and booleans are widened; f16 is computed and kept in f32; 64-bit
-/// integers are narrowed with a check on upload. None for what stays on the host.
-pub fn storage(dtype: DType) -> Option<Store> {
+/// Device storage of a data type: narrow integers and booleans are widened; f16 is kept in f32 where the adapter has no f16;
+/// 64-bit integers are narrowed with a check on upload. None for what stays on the host.
+pub fn storage(dtype: DType, caps: &Caps) -> Option<Store> {
     match dtype {
+        DType::F16 if caps.f16 => Some(Store::F16),
         DType::F32 | DType::F16 => Some(Store::F32),
         DType::I64 | DType::I32 | DType::I16 | DType::I8 => Some(Store::I32),
         DType::U32 | DType::U16 | DType::U8 | DType::Bool => Some(Store::U32),
         _ => None,
+    }
+}
+
+/// Whether devices store the type in some form.
+pub fn is_stored(dtype: DType) -> bool {
+    // Whether a type is stored does not depend on the adapter, only how.
+    storage(dtype, &Caps::webgpu_default()).is_some()
+}
+
+/// Bytes of a tensor on the device, as copies count them: in words of four.
+pub(crate) fn stored_bytes(dtype: DType, shape: &[usize], caps: &Caps) -> u64 {
+    let sizes = shape.iter();
+    let elements = sizes.fold(1, |n: u64, &d| n.saturating_mul(d as u64));
+    match storage(dtype, caps) {
+        Some(Store::F16) => elements.saturating_mul(2).saturating_add(3) & !3,
+        _ => elements.saturating_mul(4),
     }
 }
 
@@ -258,9 +275,24 @@ impl Lower<'_> {
         self.table(made)
     }
 
-    /// A constant tensor of the node's own (an index table). F32, I32 and U32 only.
+    /// A form of the constant input `i` with the same numbers in other places: `make` makes it in f32, and it is stored as
+    /// the input is.
+    pub fn packed(
+        &mut self,
+        i: usize,
+        key: &str,
+        make: impl FnOnce(&HostTensor) -> Result<HostTensor>,
+    ) -> Result<View> {
+        match self.input(i)?.store {
+            Store::F16 => self.derived(i, format!("{key} f16"), |t| Ok(make(t)?.cast(DType::F16)?)),
+            _ => self.derived(i, key.to_string(), make),
+        }
+    }
+
+    /// A constant tensor of the node's own (an index table). F32, I32, U32, and F16 where the adapter has it.
     pub fn table(&mut self, tensor: HostTensor) -> Result<View> {
         let store = match tensor.dtype() {
+            DType::F16 if self.caps.f16 => Store::F16,
             DType::F32 => Store::F32,
             DType::I32 => Store::I32,
             DType::U32 => Store::U32,
@@ -287,7 +319,7 @@ impl Lower<'_> {
         self.emitted.extend(dispatches);
     }
 
-    fn slot(&mut self, slot: SlotUse) -> Slot {
+    pub(crate) fn slot(&mut self, slot: SlotUse) -> Slot {
         self.slots.push(slot);
         Slot((self.slots.len() - 1) as u32)
     }

@@ -1,6 +1,6 @@
 //! What a model and its sessions hold on the device and on the host, and the limit on it.
 
-use crate::lower::storage;
+use crate::lower::{is_stored, stored_bytes};
 use crate::{Error, Graph, Model, Op, Result};
 use std::collections::{HashMap, HashSet};
 use tilewright_device::Buffer;
@@ -166,10 +166,11 @@ impl Share {
     /// Takes room for the states of `graph`.
     pub(crate) fn new(model: &Model, graph: &Graph) -> Result<Share> {
         let mut states = 0u64;
-        if model.gpu().is_some() {
+        if let Some(caps) = model.gpu().map(|gpu| gpu.caps()) {
             let held = graph.states().iter().map(|s| &s.initial);
-            for t in held.filter(|t| storage(t.dtype()).is_some()) {
-                let bytes = (4 * t.len() as u64).max(1).next_multiple_of(16);
+            for t in held.filter(|t| is_stored(t.dtype())) {
+                let bytes = stored_bytes(t.dtype(), t.shape(), caps);
+                let bytes = bytes.max(1).next_multiple_of(16);
                 states = states.saturating_add(bytes);
             }
         }

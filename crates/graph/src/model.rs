@@ -3,6 +3,7 @@
 use crate::compiled::Compiled;
 use crate::convert::to_device;
 use crate::lower::Derived;
+use crate::lower::stored_bytes;
 use crate::memory_stats::Ledger;
 use crate::stage::Schedule;
 use crate::{Error, Graph, Result};
@@ -172,9 +173,10 @@ impl Model {
     /// The buffer of a constant, uploaded now if it is new.
     pub(crate) fn weight(&self, gpu: &Gpu, tensor: &HostTensor) -> Result<Buffer> {
         // Room for a vec4 at the end: kernels read whole ones.
-        let size = (tensor.len() as u64 * 4).max(1).next_multiple_of(16);
+        let size = stored_bytes(tensor.dtype(), tensor.shape(), gpu.caps());
+        let size = size.max(1).next_multiple_of(16);
         let make = || {
-            let bytes = to_device(tensor, "constant")?;
+            let bytes = to_device(tensor, "constant", gpu.caps())?;
             let limit = gpu.caps().limits.binding_bytes;
             if bytes.len() as u64 > limit {
                 let what = format!("a constant of {} bytes", bytes.len());

@@ -6,7 +6,7 @@ use crate::{Attrs, Fact, Result};
 use std::fmt;
 use std::sync::Arc;
 use tilewright_device::ThreadSafe;
-use tilewright_tensor::HostTensor;
+use tilewright_tensor::{DType, HostTensor};
 
 /// One kind of computation: its attributes, inference, reference, device form and test cases.
 pub trait Operator: Clone + fmt::Debug + Sized {
@@ -61,10 +61,25 @@ pub trait Operator: Clone + fmt::Debug + Sized {
         false
     }
 
+    /// True if lowering takes this operand, where it is f16, as it lies. Others are handed to it as f32, by a cast before or
+    /// after.
+    fn half(&self, _: Operand) -> bool {
+        false
+    }
+
     /// Examples that drive every generic test: reference against inference, device against reference.
     fn cases() -> Vec<Case> {
         vec![]
     }
+}
+
+/// An input or an output of a node, by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// An input.
+    Input(usize),
+    /// An output.
+    Output(usize),
 }
 
 /// Elements of all inputs and outputs.
@@ -137,6 +152,20 @@ impl Case {
         }
     }
 
+    /// The same with f16 in the place of f32; none where there is no f32, or the operator takes no f16.
+    #[must_use]
+    pub fn halved(&self) -> Option<Case> {
+        let mut case = self.clone();
+        let single = |t: &&mut HostTensor| t.dtype() == DType::F32;
+        let mut any = false;
+        for t in case.inputs.iter_mut().flatten().filter(single) {
+            *t = t.cast(DType::F16).ok()?;
+            any = true;
+        }
+        let args: Vec<Option<&HostTensor>> = case.inputs.iter().map(Option::as_ref).collect();
+        (any && case.op.reference(&args).is_ok()).then_some(case)
+    }
+
     /// With another error bound.
     #[must_use]
     pub fn nmse(self, nmse: f64) -> Case {
@@ -177,6 +206,10 @@ pub trait CustomOp: fmt::Debug + ThreadSafe {
     }
     /// See [`Operator::fuses`].
     fn fuses(&self) -> bool {
+        false
+    }
+    /// See [`Operator::half`].
+    fn half(&self, _: Operand) -> bool {
         false
     }
 }
@@ -254,6 +287,11 @@ macro_rules! ops {
             /// See [`Operator::fuses`].
             pub fn fuses(&self) -> bool {
                 match self { $(Op::$ty(op) => op.fuses(),)* Op::Custom(op) => op.fuses() }
+            }
+
+            /// See [`Operator::half`].
+            pub fn half(&self, operand: crate::Operand) -> bool {
+                match self { $(Op::$ty(op) => op.half(operand),)* Op::Custom(op) => op.half(operand) }
             }
 
             /// See [`Operator::work`].

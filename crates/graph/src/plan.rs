@@ -26,17 +26,14 @@ pub struct Transfer {
     pub dtype: DType,
     /// Its sizes.
     pub shape: Vec<usize>,
+    /// Bytes of its words on the device.
+    pub bytes: u64,
 }
 
 impl Transfer {
     /// True for a tensor without elements: nothing is copied.
     pub fn is_empty(&self) -> bool {
         self.shape.contains(&0)
-    }
-
-    /// Bytes on the device.
-    pub fn bytes(&self) -> u64 {
-        4 * self.shape.iter().product::<usize>() as u64
     }
 }
 

@@ -137,9 +137,9 @@ impl<'a> Tape<'a> {
                     uploads, downloads, ..
                 } => {
                     for t in uploads.iter().filter(|t| !t.is_empty()) {
-                        let from = self.source(t.value, t.bytes())?;
+                        let from = self.source(t.value, t.bytes)?;
                         let to = (self.arena.clone(), self.place(t));
-                        self.copy(from, to, t.bytes());
+                        self.copy(from, to, t.bytes);
                     }
                     self.entries.extend(replay.iter().map(Entry::Run));
                     for t in downloads {
@@ -149,11 +149,12 @@ impl<'a> Tape<'a> {
                 }
             }
         }
+        let caps = self.gpu.caps();
         for ((_, v), sink) in self.graph.outputs().iter().zip(wires.sinks) {
-            if let Some(sink) = sink.filter(|t| t.bytes() > 0) {
-                let from = self.source(*v, sink.bytes())?;
+            if let Some(sink) = sink.filter(|t| t.bytes(caps) > 0) {
+                let from = self.source(*v, sink.bytes(caps))?;
                 let to = (sink.buffer().clone(), sink.offset());
-                self.copy(from, to, sink.bytes());
+                self.copy(from, to, sink.bytes(caps));
             }
         }
         self.commits()
@@ -197,7 +198,7 @@ impl<'a> Tape<'a> {
         };
         let held = held.ok_or_else(|| refuse(self.graph, v.node, "its value is on the host"))?;
         let buffer = self.gpu.buffer(bytes, BufferUse::Storage)?;
-        let data = to_device(&held, &self.graph.node(v).name)?;
+        let data = to_device(&held, &self.graph.node(v).name, self.gpu.caps())?;
         self.gpu.write(&buffer, 0, &data)?;
         Ok((buffer, 0))
     }

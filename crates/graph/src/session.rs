@@ -138,7 +138,8 @@ impl Session {
     }
 
     async fn run_once(&mut self, io: IoBinding) -> Result<Vec<(Arc<str>, HostTensor)>> {
-        let wires = io.wires(self.engine.model.graph())?;
+        let model = &self.engine.model;
+        let wires = io.wires(model.graph(), model.caps())?;
         let outputs = match self.engine.model.gpu() {
             None => self.on_host(wires)?.into_iter().map(Some).collect(),
             Some(_) => run(&mut self.engine, &mut self.root, wires).await?,
@@ -157,7 +158,8 @@ impl Session {
     /// whose shapes depend on data: it names the node.
     pub async fn record(&mut self, io: IoBinding, recorder: Recorder<'_>) -> Result<()> {
         self.begin();
-        let wires = io.wires(self.engine.model.graph())?;
+        let model = &self.engine.model;
+        let wires = io.wires(model.graph(), model.caps())?;
         record(&mut self.engine, &mut self.root, wires, recorder).await
     }
 

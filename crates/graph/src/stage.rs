@@ -5,12 +5,14 @@
 //! when these values are there.
 
 use crate::fact::Inputs;
-use crate::lower::{Place, Placing};
+use crate::lower::{Place, Placing, storage};
+use crate::op::Operand;
 use crate::passes::Known;
 use crate::{Error, Fact, Graph, Op, Result, Value};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tilewright_device::Caps;
+use tilewright_kernels::Store;
 use tilewright_tensor::HostTensor;
 
 /// A stretch of nodes that run in the same place.
@@ -84,10 +86,16 @@ fn placed(graph: &Graph, index: usize, caps: &Caps) -> Place {
         .collect();
     let outputs: Vec<Fact> = node.outputs.iter().flatten().cloned().collect();
     let limit = caps.limits.binding_bytes;
+    // What a kernel does not take in f16 is cast to f32 for it.
+    let halves = node.op.half(Operand::Input(0)) && node.op.half(Operand::Output(0));
+    let each = |f: &Fact| match storage(f.dtype, caps) {
+        Some(Store::F16) if halves => 2,
+        _ => 4,
+    };
     let bytes = |f: &Fact| {
         f.elements()
             .known()
-            .and_then(|n| u64::try_from(n).ok()?.checked_mul(4))
+            .and_then(|n| u64::try_from(n).ok()?.checked_mul(each(f)))
     };
     let over = |f: &&Fact| bytes(f).is_some_and(|n| n > limit);
     if let Some(fact) = inputs.iter().flatten().copied().chain(&outputs).find(over) {

@@ -89,7 +89,12 @@ fn in_arena(plan: &Plan, caps: &Caps, dispatch: &Dispatch) -> u32 {
 
 fn check_all(caps: &Caps) {
     let (mut seen, mut dispatches, mut planned) = (HashSet::new(), 0, 0);
-    for case in Op::cases() {
+    let mut cases = Op::cases();
+    if caps.f16 {
+        let halves: Vec<Case> = cases.iter().filter_map(Case::halved).collect();
+        cases.extend(halves);
+    }
+    for case in cases {
         let title = format!("{} `{}`", case.op.name(), case.name);
         let graph = graph_of(&case).unwrap_or_else(|e| panic!("{title}: {e}"));
         let plan = plan_of(&graph, caps).unwrap_or_else(|e| panic!("{title}: {e}"));
@@ -122,6 +127,13 @@ fn plans_of_default_limits() {
 #[test]
 fn plans_of_software_adapters() {
     check_all(&software(8));
+}
+
+#[test]
+fn plans_of_software_adapters_with_f16() {
+    let mut caps = software(8);
+    caps.f16 = true;
+    check_all(&caps);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
 
 use crate::error::index;
-use crate::fill::word_sized;
+use crate::fill::alike;
 use crate::flat::{dims, flat, words};
-use crate::{Error, Result, View};
+use crate::{Error, Result, Store, View};
 
 const KERNEL: &str = "copy";
 /// Axes of a `dims` parameter.
@@ -108,14 +108,13 @@ impl Region {
     }
 }
 
-/// Copies a region of `a` to a region of `y`; both f32, i32 or u32. Vectors of four are moved where the innermost axis is
+/// Copies a region of `a` to a region of `y`; both of words of 32 bits, or both f16. Vectors of four are moved where the innermost axis is
 /// contiguous and all strides are multiples of four; two axes that change places are moved in blocks of 4 x 4.
 ///
 /// # Errors
 /// [`Error::Shape`] where the region leaves a tensor, [`Error::Storage`], [`Error::TooLarge`].
 pub fn copy(caps: &Caps, a: &View, y: &View, region: &Region) -> Result<Vec<Dispatch>> {
-    word_sized(KERNEL, "a", a)?;
-    word_sized(KERNEL, "y", y)?;
+    alike(KERNEL, caps, a, y)?;
     if region.shape.contains(&0) {
         return Ok(vec![]);
     }
@@ -134,10 +133,10 @@ pub fn copy(caps: &Caps, a: &View, y: &View, region: &Region) -> Result<Vec<Disp
     }
     let offsets = [region.from.offset, region.to.offset];
     let dispatch = match swapped(&axes) {
-        Some(other) => transpose(caps, &axes, other, offsets)?,
-        None => straight(caps, &axes, offsets)?,
+        Some(other) => transpose(caps, y.store, &axes, other, offsets)?,
+        None => straight(caps, y.store, &axes, offsets)?,
     };
-    let bytes = 8 * region.shape.iter().map(|&n| n as u64).product::<u64>();
+    let bytes = 2 * y.store.bytes(&[1]) * region.shape.iter().map(|&n| n as u64).product::<u64>();
     Ok(vec![
         dispatch.bind("A", a.span).bind("Y", y.span).work(bytes),
     ])
@@ -240,7 +239,7 @@ fn width(axes: &[Axis], [from, to]: [usize; 2]) -> Width {
     }
 }
 
-fn straight(caps: &Caps, axes: &[Axis], [from, to]: [usize; 2]) -> Result<Dispatch> {
+fn straight(caps: &Caps, store: Store, axes: &[Axis], [from, to]: [usize; 2]) -> Result<Dispatch> {
     let width = width(axes, [from, to]);
     let along = axes[width.axis];
     let outer: Vec<Axis> = (0..axes.len())
@@ -250,9 +249,10 @@ fn straight(caps: &Caps, axes: &[Axis], [from, to]: [usize; 2]) -> Result<Dispat
     let mut variant = Variant::new("copy")
         .part(width.part)
         .set("OUTER", outer.len() as u32);
-    if width.part == "copy_same" {
-        variant = variant.alias("Word", words(width.to == 4));
-    }
+    variant = match width.part {
+        "copy_same" => variant.alias("Word", words(store, width.to == 4)),
+        _ => variant.alias("Unit", words(store, false)),
+    };
     let (step, from_unit, to_unit) = (width.step as isize, width.from as isize, width.to as isize);
     let first = |n: u32| std::iter::once(n);
     let sizes = first((along.size / width.step) as u32).chain(outer.iter().map(|a| a.size as u32));
@@ -275,7 +275,13 @@ fn straight(caps: &Caps, axes: &[Axis], [from, to]: [usize; 2]) -> Result<Dispat
 }
 
 /// Axis 0, innermost in the target, and axis `other`, innermost in the source, in tiles; the others one by one.
-fn transpose(caps: &Caps, axes: &[Axis], other: usize, [from, to]: [usize; 2]) -> Result<Dispatch> {
+fn transpose(
+    caps: &Caps,
+    store: Store,
+    axes: &[Axis],
+    other: usize,
+    [from, to]: [usize; 2],
+) -> Result<Dispatch> {
     let (inner, across) = (axes[0], axes[other]);
     let rest: Vec<Axis> = (1..axes.len())
         .filter(|&i| i != other)
@@ -297,6 +303,7 @@ fn transpose(caps: &Caps, axes: &[Axis], other: usize, [from, to]: [usize; 2]) -
     };
     let variant = Variant::new("transpose")
         .part(part)
+        .alias("Unit", words(store, false))
         .set("OUTER", rest.len() as u32);
     let tiles = [inner.size.div_ceil(TILE), across.size.div_ceil(TILE)];
     let groups = rest.iter().map(|a| a.size).product::<usize>() * tiles[0] * tiles[1];
@@ -357,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_region_outside_is_refused() {
-        let view = |slot| View::new(tilewright_device::Slot(slot), crate::Store::F32, [6]);
+        let view = |slot| View::new(tilewright_device::Slot(slot), Store::F32, [6]);
         let caps = Caps::webgpu_default();
         let fits = |r: &Region| copy(&caps, &view(0), &view(1), r).is_ok();
         assert!(fits(&region(&[6], &[1])));

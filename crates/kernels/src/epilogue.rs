@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tilewright_device::{Dispatch, Param, Set, Span};
 
-use crate::View;
+use crate::{Store, View};
 
 /// A generated `epilogue` for GEMM and convolution, with the operands and parameters that it declares.
 ///
@@ -59,15 +59,28 @@ impl Epilogue {
         self
     }
 
-    /// Adds an f32 vector of one value a column, of any number of columns; not for groups of a number of output channels that
+    /// Adds an f32 or f16 vector of one value a column, of any number of columns; not for groups of a number of output channels that
     /// is not a multiple of 4.
     #[must_use]
     pub fn bias(bias: &View) -> Self {
         Self::new(
-            "@group(0) @binding(BIAS) var<storage, read> bias: array<vec4<f32>>;\n\
-             fn epilogue(v: vec4<Value>, place: Place) -> vec4<Value> { return v + bias[place.n / 4u]; }\n",
+            "@group(0) @binding(BIAS) var<storage, read> bias: array<vec4<BiasT>>;\n\
+             fn epilogue(v: vec4<Value>, place: Place) -> vec4<Value> {\n    \
+             return v + vec4<Value>(bias[place.n / 4u]);\n}\n",
         )
-        .bind("BIAS", bias.span)
+        .operand("BIAS", "BiasT", bias)
+    }
+
+    /// Binds a float operand whose element type the text calls `ty`.
+    #[must_use]
+    pub(crate) fn operand(mut self, name: &'static str, ty: &'static str, view: &View) -> Self {
+        let element = if view.store == Store::F16 {
+            "f16"
+        } else {
+            "f32"
+        };
+        self.sets.push((ty, Set::Type(element)));
+        self.bind(name, view.span)
     }
 
     /// Puts this epilogue in the place of the default one.

@@ -2,8 +2,8 @@
 
 use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
 
-use crate::Result;
 use crate::error::index;
+use crate::{Result, Store};
 
 const THREADS: u32 = 64;
 
@@ -21,9 +21,22 @@ pub(crate) fn flat(
         .groups(fold_groups(groups, caps.limits.groups)))
 }
 
-/// The element type of `words` 32-bit words at a time.
-pub(crate) fn words(wide: bool) -> &'static str {
-    if wide { "vec4<u32>" } else { "u32" }
+/// The type by which elements are moved, one or four at a time.
+pub(crate) fn words(store: Store, wide: bool) -> &'static str {
+    match (store, wide) {
+        (Store::F16, false) => "f16",
+        (Store::F16, true) => "vec4<f16>",
+        (_, false) => "u32",
+        (_, true) => "vec4<u32>",
+    }
+}
+
+/// The type whose bits stand for a known element in a parameter: f16 is given as f32.
+pub(crate) fn known(store: Store) -> &'static str {
+    match store {
+        Store::F16 => "f32",
+        _ => "u32",
+    }
 }
 
 /// Up to 8 values of a `dims` parameter.

@@ -4,14 +4,19 @@
 use tilewright_device::{Caps, Dispatch, Variant};
 
 use crate::copy::axes;
-use crate::fill::word_sized;
+use crate::fill::alike;
 use crate::flat::{dims, flat, words};
 use crate::{Error, Result, Store, Strides, View};
 
 /// The checks that all gathers share. False where there is nothing to do.
-pub(crate) fn ready(kernel: &'static str, a: &View, indices: &View, y: &View) -> Result<bool> {
-    word_sized(kernel, "a", a)?;
-    word_sized(kernel, "y", y)?;
+pub(crate) fn ready(
+    kernel: &'static str,
+    caps: &Caps,
+    a: &View,
+    indices: &View,
+    y: &View,
+) -> Result<bool> {
+    alike(kernel, caps, a, y)?;
     if indices.store != Store::I32 {
         let (operand, store) = ("indices", indices.store);
         return Err(Error::Storage {
@@ -54,12 +59,12 @@ pub fn gather(
         let what = format!("{:?} is to be {expected:?}", y.shape);
         return Err(Error::shape(KERNEL, what));
     }
-    if !ready(KERNEL, a, indices, y)? {
+    if !ready(KERNEL, caps, a, indices, y)? {
         return Ok(vec![]);
     }
     let inner: usize = a.shape[axis + 1..].iter().product();
     let width = if inner.is_multiple_of(4) { 4 } else { 1 };
-    let variant = Variant::new("gather").alias("Word", words(width == 4));
+    let variant = Variant::new("gather").alias("Word", words(y.store, width == 4));
     let dispatch = flat(KERNEL, caps, variant, y.elements() / width)?
         .param("size", size as u32)
         .param("picks", indices.elements() as u32)
@@ -85,10 +90,12 @@ pub fn gather_elements(
         let what = format!("{:?} is to be {:?}", y.shape, indices.shape);
         return Err(Error::shape(KERNEL, what));
     }
-    if !ready(KERNEL, a, indices, y)? {
+    if !ready(KERNEL, caps, a, indices, y)? {
         return Ok(vec![]);
     }
-    let variant = Variant::new("gather_elements").set("OUTER", within.outer);
+    let variant = Variant::new("gather_elements")
+        .alias("Unit", words(y.store, false))
+        .set("OUTER", within.outer);
     let dispatch = flat(KERNEL, caps, variant, y.elements())?
         .param("shape", within.shape)
         .param("by", within.by)
@@ -156,13 +163,13 @@ pub fn gather_nd(
         let what = format!("{:?} is to be {expected:?}", y.shape);
         return Err(Error::shape(KERNEL, what));
     }
-    if !ready(KERNEL, a, indices, y)? {
+    if !ready(KERNEL, caps, a, indices, y)? {
         return Ok(vec![]);
     }
     let width = tuples.width;
     let batches: usize = a.shape[..batch].iter().product();
     let variant = Variant::new("gather_nd")
-        .alias("Word", words(width == 4))
+        .alias("Word", words(y.store, width == 4))
         .set("TUPLE", tuples.tuple as u32);
     let dispatch = flat(KERNEL, caps, variant, y.elements() / width)?
         .param("sizes", tuples.sizes)

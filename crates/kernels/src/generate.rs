@@ -2,7 +2,7 @@
 
 use tilewright_device::{Caps, Dispatch, Variant};
 
-use crate::fill::word_sized;
+use crate::fill::{alike, word_sized};
 use crate::flat::{flat, words};
 use crate::{Error, Result, Store, View};
 
@@ -65,8 +65,7 @@ fn diagonal(k: i64) -> i32 {
 /// [`Error::Shape`] unless both are matrices of one shape, [`Error::Storage`], [`Error::TooLarge`].
 pub fn trilu(caps: &Caps, a: &View, upper: bool, k: i64, y: &View) -> Result<Vec<Dispatch>> {
     const KERNEL: &str = "trilu";
-    word_sized(KERNEL, "a", a)?;
-    word_sized(KERNEL, "y", y)?;
+    alike(KERNEL, caps, a, y)?;
     let [.., rows, columns] = y.shape[..] else {
         return Err(Error::shape(KERNEL, format!("{:?} is no matrix", y.shape)));
     };
@@ -77,7 +76,9 @@ pub fn trilu(caps: &Caps, a: &View, upper: bool, k: i64, y: &View) -> Result<Vec
     if y.elements() == 0 {
         return Ok(vec![]);
     }
-    let variant = Variant::new("trilu").set("UPPER", upper);
+    let variant = Variant::new("trilu")
+        .alias("Unit", words(y.store, false))
+        .set("UPPER", upper);
     let dispatch = flat(KERNEL, caps, variant, y.elements())?
         .param("rows", rows as u32)
         .param("columns", columns as u32)
@@ -100,8 +101,7 @@ pub fn one_hot(
 ) -> Result<Vec<Dispatch>> {
     const KERNEL: &str = "one_hot";
     word_sized(KERNEL, "indices", indices)?;
-    word_sized(KERNEL, "values", values)?;
-    word_sized(KERNEL, "y", y)?;
+    alike(KERNEL, caps, values, y)?;
     let mut without = y.shape.clone();
     let fits = axis < y.shape.len() && values.elements() == 2;
     if !fits || {
@@ -120,7 +120,9 @@ pub fn one_hot(
         _ => "i32",
     };
     let inner: usize = y.shape[axis + 1..].iter().product();
-    let variant = Variant::new("one_hot").alias("Index", ty);
+    let variant = Variant::new("one_hot")
+        .alias("Index", ty)
+        .alias("Unit", words(y.store, false));
     let dispatch = flat(KERNEL, caps, variant, y.elements())?
         .param("depth", y.shape[axis] as u32)
         .param("inner", inner as u32)
@@ -143,7 +145,7 @@ pub fn reverse_sequence(
     y: &View,
 ) -> Result<Vec<Dispatch>> {
     const KERNEL: &str = "reverse_sequence";
-    if !crate::gather::ready(KERNEL, a, lengths, y)? {
+    if !crate::gather::ready(KERNEL, caps, a, lengths, y)? {
         return Ok(vec![]);
     }
     let &[first, second, ref rest @ ..] = &y.shape[..] else {
@@ -157,7 +159,7 @@ pub fn reverse_sequence(
     let inner: usize = rest.iter().product();
     let width = if inner.is_multiple_of(4) { 4 } else { 1 };
     let variant = Variant::new("reverse_sequence")
-        .alias("Word", words(width == 4))
+        .alias("Word", words(y.store, width == 4))
         .set("TIME_SECOND", time_second);
     let dispatch = flat(KERNEL, caps, variant, y.elements() / width)?
         .param("first", first as u32)

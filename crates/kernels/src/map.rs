@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tilewright_device::{Caps, Dispatch, Param, Variant, fold_groups};
 
 use crate::operands::{MOST, Operands, element};
-use crate::{Epilogue, Error, Result, Store, View};
+use crate::{Epilogue, Error, Result, View};
 
 const KERNEL: &str = "map";
 /// Two subgroups of the widest kind; nothing is shared within a workgroup.
@@ -59,9 +59,6 @@ pub fn map(caps: &Caps, function: &Function, inputs: &[View], out: &View) -> Res
     for (name, value) in operands.sets {
         variant = variant.set(name, value);
     }
-    if inputs.iter().chain([out]).any(|v| v.store == Store::F16) {
-        variant = variant.enable("f16");
-    }
     let mut dispatch = Dispatch::new(variant);
     dispatch.spans = operands.spans;
     dispatch.params = operands.params;
@@ -77,7 +74,7 @@ pub fn map(caps: &Caps, function: &Function, inputs: &[View], out: &View) -> Res
     ])
 }
 
-/// The epilogue `function(before(product), operands..)` of a product that is stored as `out` (f32, contiguous). The first
+/// The epilogue `function(before(product), operands..)` of a product that is stored as `out` (f32 or f16, contiguous). The first
 /// argument of the function is the product; the operands broadcast against `out`. `quads` says that the four elements that
 /// an epilogue sees begin at a multiple of four in `out`.
 ///

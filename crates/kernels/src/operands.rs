@@ -92,11 +92,14 @@ impl Operands {
         at: &str,
     ) -> Result<()> {
         let storage = element(caps, "an operand", view.store)?;
-        let value = if view.store == Store::F16 {
-            "f32"
-        } else {
-            storage
+        let (storage, value) = match storage {
+            // As a set, so that the assembler enables f16.
+            "f16" => ("MapHalf", "f32"),
+            other => (other, other),
         };
+        if storage == "MapHalf" && !self.sets.iter().any(|(name, _)| *name == storage) {
+            self.sets.push((storage, Set::Type("f16")));
+        }
         let count = &mut self.counts[match kind {
             's' => 0,
             'v' => 1,

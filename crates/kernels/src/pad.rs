@@ -3,8 +3,8 @@
 use tilewright_device::{Caps, Dispatch, Variant};
 
 use crate::copy::{Axis, axes};
-use crate::fill::word_sized;
-use crate::flat::{dims, flat, words};
+use crate::fill::{alike, movable};
+use crate::flat::{dims, flat, known, words};
 use crate::{Error, Result, Strides, View, fill};
 
 const KERNEL: &str = "pad";
@@ -12,7 +12,7 @@ const KERNEL: &str = "pad";
 /// What elements outside of a tensor are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Padding<'a> {
-    /// A value with these bits.
+    /// A value with these bits; those of f32 where the tensor is f16.
     Known(u32),
     /// The first element of a tensor.
     View(&'a View),
@@ -36,8 +36,7 @@ pub fn pad(
     padding: Padding<'_>,
     y: &View,
 ) -> Result<Vec<Dispatch>> {
-    word_sized(KERNEL, "a", a)?;
-    word_sized(KERNEL, "y", y)?;
+    alike(KERNEL, caps, a, y)?;
     let small = |n: &i64| i32::try_from(*n).is_ok();
     if [a.shape.len(), begin.len()] != [y.shape.len(); 2] || !begin.iter().all(small) {
         let what = format!("{:?} from {:?} behind {begin:?}", y.shape, a.shape);
@@ -137,7 +136,9 @@ fn dispatch(
     let width = if wide { 4 } else { 1 };
     let variant = Variant::new("pad")
         .part(part)
-        .alias("Word", words(wide))
+        .alias("Unit", words(y.store, false))
+        .alias("Word", words(y.store, wide))
+        .alias("Known", known(y.store))
         .set("MODE", mode)
         .set("OUTER", outer.len() as u32);
     let first = |n: usize| std::iter::once((n / width) as u32);
@@ -161,7 +162,7 @@ fn dispatch(
         .work(a.span.bytes.min(y.span.bytes) + y.span.bytes);
     Ok(match padding {
         Padding::View(value) => {
-            word_sized(KERNEL, "value", value)?;
+            movable(KERNEL, caps, "value", value)?;
             dispatch.bind("VALUE", value.span)
         }
         Padding::Known(word) => dispatch.param("padding", word),

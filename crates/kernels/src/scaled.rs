@@ -18,11 +18,12 @@ const BIAS: &str = "\
 //#param bias_row: u32
 //#param bias_col: u32
 //#param bias_n: u32
-@group(0) @binding(BIAS) var<storage, read> bias: array<f32>;
+@group(0) @binding(BIAS) var<storage, read> bias: array<BiasT>;
+fn bias_at(at: u32) -> f32 { return f32(bias[at]); }
 fn epilogue(v: vec4<Value>, place: Place) -> vec4<Value> {
     let column = min(place.n + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.bias_n - 1u));
     let at = place.at / p.bias_n * p.bias_row + column * p.bias_col;
-    return p.alpha * v + p.beta * vec4<f32>(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
+    return p.alpha * v + p.beta * vec4<f32>(bias_at(at.x), bias_at(at.y), bias_at(at.z), bias_at(at.w));
 }
 ";
 
@@ -50,7 +51,7 @@ impl Epilogue {
             .param("affine_n", index(KERNEL, "columns", n)?))
     }
 
-    /// `alpha * product + beta * c` for a contiguous result of `n` columns (ONNX Gemm); `c` is f32 and broadcasts to `[m, n]`,
+    /// `alpha * product + beta * c` for a contiguous result of `n` columns (ONNX Gemm); `c` is f32 or f16 and broadcasts to `[m, n]`,
     /// its rank at most 2. None where that is the product itself.
     ///
     /// # Errors
@@ -69,7 +70,7 @@ impl Epilogue {
         let size = |value| index(KERNEL, "a stride", value);
         Ok(Some(
             Self::new(BIAS)
-                .bind("BIAS", c.span)
+                .operand("BIAS", "BiasT", c)
                 .param("alpha", alpha)
                 .param("beta", beta)
                 .param("bias_row", size(stride(rows, columns))?)
@@ -78,7 +79,7 @@ impl Epilogue {
         ))
     }
 
-    /// Adds an f32 vector of one value an output channel, whatever the groups. `channels` are those of all groups.
+    /// Adds an f32 or f16 vector of one value an output channel, whatever the groups. `channels` are those of all groups.
     ///
     /// # Errors
     /// [`Error::TooLarge`](crate::Error::TooLarge) for sizes over 32 bits.
@@ -87,7 +88,7 @@ impl Epilogue {
             return Ok(Self::bias(bias));
         }
         Ok(Self::new(BIAS)
-            .bind("BIAS", bias.span)
+            .operand("BIAS", "BiasT", bias)
             .param("alpha", 1.0f32)
             .param("beta", 1.0f32)
             .param("bias_row", 0u32)

@@ -9,7 +9,7 @@
 use tilewright_device::{AdapterKind, Caps, Dispatch, Variant};
 
 use crate::error::index;
-use crate::fill::word_sized;
+use crate::fill::{alike, word_sized};
 use crate::flat::{dims, flat, words};
 use crate::gather::{element_axes, ready, tuples};
 use crate::radix::{Pairs, Parts, aligned, pairs_scratch};
@@ -134,7 +134,7 @@ impl Scatter<'_> {
         y: &View,
     ) -> Result<Vec<Dispatch>> {
         let kernel = self.kernel;
-        word_sized(kernel, "updates", self.updates)?;
+        alike(kernel, self.caps, self.updates, y)?;
         if self.updates.shape != shape || self.data.shape != y.shape {
             let what = format!(
                 "updates of {:?} for {:?}, to be {shape:?} for {:?}",
@@ -142,7 +142,7 @@ impl Scatter<'_> {
             );
             return Err(Error::shape(kernel, what));
         }
-        if !ready(kernel, self.data, self.indices, y)? {
+        if !ready(kernel, self.caps, self.data, self.indices, y)? {
             return Ok(vec![]);
         }
         if self.updates.elements() == 0 {
@@ -173,6 +173,7 @@ impl Scatter<'_> {
 
     fn reduce(&self, combine: Combine, scratch: Option<&View>, y: &View) -> Result<Vec<Dispatch>> {
         let (kernel, caps) = (self.kernel, self.caps);
+        word_sized(kernel, "y", y)?;
         let places = self.data.elements() / self.inner;
         let need = scatter_scratch(places, self.count);
         let scratch = scratch.filter(|s| s.store == Store::U32 && s.elements() >= need);
@@ -223,7 +224,7 @@ impl Scatter<'_> {
             (Store::F32, true) => "vec4<f32>",
             (Store::I32, false) => "i32",
             (Store::I32, true) => "vec4<i32>",
-            (_, wide) => words(wide),
+            (store, wide) => words(store, wide),
         };
         let op = match combine {
             Combine::Replace => 0u32,
@@ -237,7 +238,9 @@ impl Scatter<'_> {
             .alias("Word", word)
             .set("OP", op);
         variant = match y.store {
-            Store::F32 => variant.part("combine_float").alias("Bits", words(wide)),
+            Store::F32 => variant
+                .part("combine_float")
+                .alias("Bits", words(y.store, wide)),
             _ => variant.part("combine_int"),
         };
         let dispatch = flat(self.kernel, self.caps, variant, y.elements() / width)?
@@ -264,7 +267,7 @@ pub fn tensor_scatter(
     y: &View,
 ) -> Result<Vec<Dispatch>> {
     const KERNEL: &str = "tensor_scatter";
-    word_sized(KERNEL, "update", update)?;
+    alike(KERNEL, caps, update, y)?;
     let mut expected = cache.shape.clone();
     if let (Some(rows), Some(given)) = (expected.get_mut(axis), update.shape.get(axis)) {
         *rows = *given;
@@ -314,7 +317,7 @@ fn write(caps: &Caps, place: Dispatch, updates: &View, inner: usize, y: &View) -
     let wide = inner.is_multiple_of(4);
     let width = if wide { 4 } else { 1 };
     let mut dispatch = sized("scatter", caps, place, updates.elements() / width)?;
-    dispatch.variant = dispatch.variant.alias("Word", words(wide));
+    dispatch.variant = dispatch.variant.alias("Word", words(y.store, wide));
     Ok(dispatch
         .param("inner", (inner / width) as u32)
         .bind("UPDATES", updates.span)

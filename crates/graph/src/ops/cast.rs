@@ -3,7 +3,7 @@
 use crate::attrs::dtype_code;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::point::{self, Func, Pointwise, Program, facts};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_tensor::{DType, HostTensor};
@@ -59,6 +59,10 @@ impl Operator for Cast {
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         point::lower(self, cx)
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {
@@ -128,6 +132,10 @@ impl Operator for CastLike {
         point::lower(self, cx)
     }
 
+    fn half(&self, _: Operand) -> bool {
+        true
+    }
+
     fn cases() -> Vec<Case> {
         let x = samples::between(&[3, 7], 3, -9.0, 9.0);
         vec![Case::new(
@@ -194,6 +202,10 @@ impl Operator for BitCast {
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         point::lower(self, cx)
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -4,7 +4,7 @@ use super::moving::{axes_of, place, same_size};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
 use tilewright_kernels::{Padding, pad};
 use tilewright_tensor::{DType, HostTensor, Shape};
@@ -101,6 +101,10 @@ impl Operator for CenterCropPad {
         let dispatches = pad(cx.caps(), &x, &begin, Padding::Known(0), &y)?;
         cx.emit(dispatches);
         Ok(())
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -3,7 +3,7 @@
 use super::moving::{place, same_dtype, same_size};
 use crate::fact::{Facts, Tensors, axis_index};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::{Region, Strides, copy};
 use tilewright_tensor::{DType, HostTensor};
@@ -106,6 +106,10 @@ impl Operator for Concat {
     }
 
     fn moves(&self, _: usize) -> bool {
+        true
+    }
+
+    fn half(&self, _: Operand) -> bool {
         true
     }
 

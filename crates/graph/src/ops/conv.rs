@@ -5,7 +5,7 @@ use super::window::{AutoPad, Layout, Slide, Window, three};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
 use tilewright_kernels::{self as kernels, ConvShape, Epilogue, Filter, Region, Strides, View};
 use tilewright_tensor::{DType, HostTensor};
@@ -99,6 +99,10 @@ impl Operator for Conv {
 
     fn folds(&self) -> bool {
         false
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {
@@ -221,11 +225,8 @@ impl Weights {
     ) -> Result<Weights> {
         if cx.constant(1).is_some() {
             let make = |w: &HostTensor| pack(&w.cast(DType::F32)?);
-            return Ok(Weights::Packed(cx.derived(
-                1,
-                format!("{form} {}", filter_key(shape)),
-                make,
-            )?));
+            let key = format!("{form} {}", filter_key(shape));
+            return Ok(Weights::Packed(cx.packed(1, &key, make)?));
         }
         let w = cx.input(1)?;
         let (outer, inner) = (w.shape[0], w.shape[1]);

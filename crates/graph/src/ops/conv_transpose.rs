@@ -6,7 +6,7 @@ use super::window::{AutoPad, Layout, Slide, Window, three};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
 use tilewright_kernels::{self as kernels, Epilogue};
 use tilewright_tensor::{DType, HostTensor};
@@ -141,6 +141,10 @@ impl Operator for ConvTranspose {
 
     fn folds(&self) -> bool {
         false
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

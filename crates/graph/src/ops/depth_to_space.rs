@@ -4,7 +4,7 @@ use super::moving::{emit_copy, moved, place, transposed};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::{Strides, View};
 use tilewright_tensor::{DType, HostTensor};
@@ -164,6 +164,10 @@ impl Operator for DepthToSpace {
         input == 0
     }
 
+    fn half(&self, _: Operand) -> bool {
+        true
+    }
+
     fn cases() -> Vec<Case> {
         let case =
             |name: &str, size, order, x| Case::new(name, DepthToSpace::new(size, order), vec![x]);
@@ -249,6 +253,10 @@ impl Operator for SpaceToDepth {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -1,7 +1,7 @@
 //! Dropout as it is in inference: nothing is dropped.
 
 use crate::fact::{Facts, Tensors, Values};
-use crate::lower::{Lower, Place, Placing, storage};
+use crate::lower::{Lower, Place, Placing, is_stored};
 use crate::op::{Case, Operator};
 use crate::point::{Func, Num, Program};
 use crate::{Attrs, Error, Fact, Result, samples};
@@ -61,7 +61,7 @@ impl Operator for Dropout {
 
     fn place(&self, cx: &Placing<'_>) -> Place {
         match cx.outputs.first() {
-            Some(y) if storage(y.dtype).is_none() => {
+            Some(y) if !is_stored(y.dtype) => {
                 Place::host(format!("{} has no device storage", y.dtype))
             }
             _ => Place::Device,

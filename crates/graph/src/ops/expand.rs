@@ -4,7 +4,7 @@ use super::moving::{emit_copy, moved, place, same_size};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values, broadcast};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::{Region, Strides, copy};
 use tilewright_tensor::{DType, HostTensor, Shape};
@@ -53,6 +53,10 @@ impl Operator for Expand {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {
@@ -156,6 +160,10 @@ impl Operator for Tile {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -5,7 +5,7 @@ use crate::attrs::dtype_code;
 use crate::dim::Dim;
 use crate::fact::{Facts, MAX_FOLLOWED, Tensors, Values};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::{eye, fill, range};
 use tilewright_tensor::{DType, HostTensor, Shape};
@@ -63,6 +63,10 @@ impl Operator for ConstantOfShape {
         let dispatches = fill(cx.caps(), &cx.output(0)?, word(&self.value)?)?;
         cx.emit(dispatches);
         Ok(())
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

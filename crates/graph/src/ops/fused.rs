@@ -3,7 +3,7 @@
 use super::{Conv, ConvTranspose, Gemm, Layout, MatMul, Window};
 use crate::fact::{Facts, Inputs, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::point::{Program, Span, facts};
 use crate::{Attrs, Error, Fact, Op, Result, samples};
 use tilewright_tensor::HostTensor;
@@ -144,6 +144,14 @@ impl Operator for Fused {
 
     fn folds(&self) -> bool {
         false
+    }
+
+    fn half(&self, operand: Operand) -> bool {
+        match operand {
+            // What the epilogue reads.
+            Operand::Input(i) if i >= self.count => true,
+            other => self.op.half(other),
+        }
     }
 
     fn cases() -> Vec<Case> {

@@ -3,7 +3,7 @@
 use super::moving::{element, moved, place};
 use crate::fact::{Facts, Tensors, Values, axis_index};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
 use tilewright_kernels::gather_elements;
 use tilewright_tensor::{DType, HostTensor};
@@ -83,6 +83,10 @@ impl Operator for GatherElements {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

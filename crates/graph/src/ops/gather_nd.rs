@@ -3,7 +3,7 @@
 use super::moving::{element, moved, place, same_size};
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::gather_nd;
 use tilewright_tensor::{DType, HostTensor, Shape};
@@ -112,6 +112,10 @@ impl Operator for GatherND {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

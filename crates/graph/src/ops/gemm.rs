@@ -5,7 +5,7 @@ use super::product::{Term, multiply};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
 use std::num::Wrapping;
 use tilewright_kernels::Epilogue;
@@ -121,6 +121,10 @@ impl Operator for Gemm {
 
     fn folds(&self) -> bool {
         false
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -2,7 +2,7 @@
 
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::point::{self, Pointwise, Program, facts};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_tensor::{DType, HostTensor};
@@ -80,6 +80,10 @@ impl Operator for Map {
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         point::lower(self, cx)
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -4,7 +4,7 @@ use super::product::{Term, multiply};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, broadcast};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
 use std::num::Wrapping;
 use tilewright_kernels::{self as kernels, Epilogue, View};
@@ -76,6 +76,10 @@ impl Operator for MatMul {
 
     fn folds(&self) -> bool {
         false
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {
@@ -150,7 +154,8 @@ pub(super) fn multiply_on_device(
     let dispatches = if cx.constant(1).is_some() && matrix {
         let width = kernels::panel_width(cx.caps());
         let shape = b.shape[b.shape.len() - 2..].to_vec();
-        let packed = cx.derived(1, format!("panels {width} {shape:?} {trans_b}"), |b| {
+        let key = format!("panels {width} {shape:?} {trans_b}");
+        let packed = cx.packed(1, &key, |b| {
             let b = b.cast(DType::F32)?.reshape(shape)?;
             Ok(kernels::pack_b(&b, trans_b, width)?)
         })?;

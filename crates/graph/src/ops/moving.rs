@@ -4,6 +4,7 @@ use crate::dim::Dim;
 use crate::fact::axis_index;
 use crate::lower::{Lower, Place, Placing};
 use crate::{Bindings, Error, Fact, Result};
+use tilewright_device::Caps;
 use tilewright_kernels::{Region, Strides, View, copy};
 use tilewright_tensor::HostTensor;
 
@@ -114,9 +115,9 @@ pub(super) fn emit_copy(
     Ok(())
 }
 
-/// The bits that the device stores for the one element of a tensor.
+/// The bits by which kernels are given the one element of a tensor: those of the device, or of f32 for f16.
 pub(super) fn word(tensor: &HostTensor) -> Result<u32> {
-    let bytes = crate::convert::to_device(tensor, "a scalar")?;
+    let bytes = crate::convert::to_device(tensor, "a scalar", &Caps::webgpu_default())?;
     match bytes.first_chunk() {
         Some(first) => Ok(u32::from_le_bytes(*first)),
         None => Err(Error::Graph("a scalar without an element".into())),

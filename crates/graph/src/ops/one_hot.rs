@@ -4,7 +4,7 @@ use super::moving::place;
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, axis_index};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::one_hot;
 use tilewright_tensor::{DType, HostTensor};
@@ -88,6 +88,10 @@ impl Operator for OneHot {
         let dispatches = one_hot(cx.caps(), &indices, &values, axis, &y)?;
         cx.emit(dispatches);
         Ok(())
+    }
+
+    fn half(&self, operand: Operand) -> bool {
+        operand != Operand::Input(0)
     }
 
     fn cases() -> Vec<Case> {

@@ -4,7 +4,7 @@ use super::moving::{axes_of, moved, place, same_dtype, word};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::{Padding, pad};
 use tilewright_tensor::{DType, HostTensor, Shape};
@@ -192,6 +192,10 @@ impl Operator for Pad {
     fn moves(&self, input: usize) -> bool {
         // Symbols cannot be told from a constant, so only what copies elements is followed.
         input == 0 && self.mode != PadMode::Constant
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -2,7 +2,7 @@
 
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values};
-use crate::lower::{Lower, Place, Placing, storage};
+use crate::lower::{Lower, Place, Placing, is_stored};
 use crate::op::{Case, Operator};
 use crate::ops::groups::{Groups, axis_indices, from_integers, integers};
 use crate::{Attrs, Error, Fact, Result};
@@ -294,7 +294,7 @@ impl Reduce {
     fn why_not(&self, data: &Fact) -> Option<String> {
         use Reduction::*;
         let dtype = data.dtype;
-        if dtype.is_float() || storage(dtype).is_none() {
+        if dtype.is_float() || !is_stored(dtype) {
             return None;
         }
         let empty = || data.shape.iter().any(|n| n.known() == Some(0));

@@ -3,7 +3,7 @@
 use super::moving::{moved, place, same_size};
 use crate::fact::{Facts, Tensors, Values};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::reverse_sequence;
 use tilewright_tensor::{DType, HostTensor};
@@ -93,6 +93,10 @@ impl Operator for ReverseSequence {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -5,7 +5,7 @@ use super::moving::{same_dtype, same_size};
 use super::scatter::{from_attrs, placed, reduction, result, scattered, scratch};
 use crate::fact::{Facts, Tensors, Values};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::{Combine, scatter_nd};
 use tilewright_tensor::{DType, HostTensor};
@@ -80,6 +80,10 @@ impl Operator for ScatterND {
 
     fn moves(&self, input: usize) -> bool {
         input != 1 && self.combine == Combine::Replace
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        self.combine == Combine::Replace
     }
 
     fn cases() -> Vec<Case> {

@@ -4,7 +4,7 @@ use super::moving::{axes_of, emit_copy, moved, place};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::Strides;
 use tilewright_tensor::{DType, HostTensor, Shape};
@@ -204,6 +204,10 @@ impl Operator for Slice {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

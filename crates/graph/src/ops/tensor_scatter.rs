@@ -4,7 +4,7 @@ use super::moving::{place, same_dtype, same_size};
 use super::scatter::result;
 use crate::fact::{Facts, Tensors, Values, axis_index};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::{Combine, tensor_scatter};
 use tilewright_tensor::{DType, HostTensor};
@@ -126,6 +126,10 @@ impl Operator for TensorScatter {
 
     fn moves(&self, input: usize) -> bool {
         input != 2
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

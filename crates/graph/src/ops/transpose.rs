@@ -3,7 +3,7 @@
 use super::moving::{axes_of, emit_copy, moved, place, transposed};
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::Strides;
 use tilewright_tensor::{DType, HostTensor};
@@ -72,6 +72,10 @@ impl Operator for Transpose {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

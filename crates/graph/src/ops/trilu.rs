@@ -3,7 +3,7 @@
 use super::moving::place;
 use crate::fact::{Facts, Tensors, Values};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
 use tilewright_kernels::trilu;
 use tilewright_tensor::{DType, HostTensor};
@@ -80,6 +80,10 @@ impl Operator for Trilu {
         let dispatches = trilu(cx.caps(), &x, self.upper, k.unwrap_or(0), &y)?;
         cx.emit(dispatches);
         Ok(())
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -2,7 +2,7 @@
 
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::point::{self, Pointwise, Program, Row, UNARY, UNARY_NAMES, facts, row};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_tensor::{DType, HostTensor};
@@ -74,6 +74,10 @@ impl Operator for Unary {
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         point::lower(self, cx)
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

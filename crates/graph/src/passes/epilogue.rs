@@ -3,13 +3,12 @@
 use super::fuse::{Group, Groups};
 use super::rewrite;
 use crate::fact::Inputs;
-use crate::lower::{Place, Placing, storage};
+use crate::lower::{Place, Placing, is_stored};
 use crate::ops::Fused;
 use crate::point::Program;
 use crate::{Fact, Graph, Node, Result, Value};
 use std::collections::HashMap;
 use tilewright_device::Caps;
-use tilewright_kernels::Store;
 
 /// Operands of an epilogue besides the product.
 const MOST_OPERANDS: usize = 4;
@@ -67,7 +66,7 @@ fn product(groups: &Groups<'_>, node: u32, group: &Group) -> Option<Value> {
         // Nothing is bound twice, and the output has a binding too.
         let room = own + group.inputs.len() <= groups.caps.limits.storage_buffers as usize;
         let twice = others.clone().any(|o| product.inputs.contains(&Some(*o)));
-        let float = |f: &Fact| storage(f.dtype) == Some(Store::F32);
+        let float = |f: &Fact| is_stored(f.dtype) && f.dtype.is_float();
         product.op.fuses()
             && groups.only_reader(**v, node)
             && fact.shape == result.shape

@@ -3,7 +3,7 @@
 //! conversions become pointwise functions, which fuse.
 
 use super::{Visit, layout, rewrite};
-use crate::lower::storage;
+use crate::lower::is_stored;
 use crate::ops::{Binary, Cast, Clip, Conv, QLinearConv, QLinearMatMul, Unary};
 use crate::ops::{DequantizeLinear, Granularity, QuantizeLinear};
 use crate::{Graph, Op, Result, Value};
@@ -272,7 +272,7 @@ fn as_pointwise(
     let to = visit.node.outputs[0].as_ref().map(|f| f.dtype);
     let from = visit.inputs[0].and_then(|v| new.fact(v)).map(|f| f.dtype);
     let plain = from == Some(DType::F32) && op.precision.is_none_or(|p| p == DType::F32);
-    let (Some(to), true) = (to.filter(|&to| storage(to).is_some()), plain) else {
+    let (Some(to), true) = (to.filter(|&to| is_stored(to)), plain) else {
         return Ok(None);
     };
     let Some(parts) = Parameters::new(visit, new, op.granularity)? else {
@@ -317,7 +317,7 @@ impl Parameters {
         }
         let fact = new.need_fact(x)?;
         let (rank, dtype) = (fact.rank(), fact.dtype);
-        if storage(dtype).is_none() {
+        if !is_stored(dtype) {
             return Ok(None);
         }
         let mut shape = vec![];

@@ -2,11 +2,11 @@
 
 use super::sizes::exact;
 use super::{Func, Num, Program, Row, Span};
-use crate::lower::{Lower, Place, Placing, storage};
+use crate::lower::{Lower, Place, Placing, is_stored};
 use crate::{Error, Result};
 use std::fmt::Write as _;
 use tilewright_device::Param as Value;
-use tilewright_kernels::{Function, Store, View, map};
+use tilewright_kernels::{Function, View, map};
 use tilewright_tensor::DType;
 
 /// Names of the parameters of a generated function: the constants of the program and of its rows.
@@ -41,7 +41,7 @@ impl Program {
     /// Why this program cannot run on the device with inputs of these bounds; none if it can.
     pub(crate) fn device_gap(&self, inputs: &[Option<Span>]) -> Option<String> {
         let types = self.inputs.iter().chain(self.code.iter().map(|i| &i.dtype));
-        if let Some(d) = types.into_iter().find(|d| storage(**d).is_none()) {
+        if let Some(d) = types.into_iter().find(|d| !is_stored(**d)) {
             return Some(format!("{d} has no device storage"));
         }
         if self.constants() > CONSTANTS.len() {
@@ -134,7 +134,10 @@ impl Program {
             DType::Bool => format!("select(vec4<u32>(), vec4<u32>(1u), v{last})"),
             _ => format!("v{last}"),
         };
-        let stored = |d: DType| Ok::<_, Error>(wgsl_store(storage(d).ok_or(Error::Storage(d))?));
+        let stored = |d: DType| match is_stored(d) {
+            true => Ok(wgsl_store(d)),
+            false => Err(Error::Storage(d)),
+        };
         let mut head = String::new();
         for part in &text.parts {
             let _ = writeln!(head, "//#use {part}");
@@ -161,11 +164,11 @@ impl Program {
     }
 }
 
-fn wgsl_store(store: Store) -> &'static str {
-    match store {
-        Store::I32 => "i32",
-        Store::U32 => "u32",
-        _ => "f32",
+/// The type by which a function takes and gives a value: bools are words.
+fn wgsl_store(dtype: DType) -> &'static str {
+    match class(dtype) {
+        "bool" => "u32",
+        class => class,
     }
 }
 
@@ -363,28 +366,32 @@ fn wrapped(value: String, dtype: DType, span: Option<Span>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lower::storage;
     use crate::point::{BINARY, UNARY, WHERE};
     use tilewright_device::{Caps, Slot, assemble};
 
     /// Puts a program through the kernel, the assembler and naga.
     fn check(program: &Program) {
+        let mut half = Caps::webgpu_default();
+        half.f16 = true;
+        for caps in [Caps::webgpu_default(), half] {
+            check_on(program, &caps);
+        }
+    }
+
+    fn check_on(program: &Program, caps: &Caps) {
         let views: Vec<View> = (0..)
             .zip(&program.inputs)
-            .map(|(i, d)| View::new(Slot(i), storage(*d).unwrap(), [5]))
+            .map(|(i, d)| View::new(Slot(i), storage(*d, caps).unwrap(), [5]))
             .collect();
         let out = View::new(
             Slot(9),
-            storage(program.dtype(program.last())).unwrap(),
+            storage(program.dtype(program.last()), caps).unwrap(),
             [5],
         );
-        let dispatch = map(
-            &Caps::webgpu_default(),
-            &program.function().unwrap(),
-            &views,
-            &out,
-        )
-        .unwrap()
-        .remove(0);
+        let dispatch = map(caps, &program.function().unwrap(), &views, &out)
+            .unwrap()
+            .remove(0);
         let source = assemble(&dispatch.variant).unwrap();
         source
             .check(&dispatch)
@@ -394,7 +401,10 @@ mod tests {
             .unwrap_or_else(|e| panic!("{program}\n{}", e.emit_to_string(&text)));
         let mut validator = naga::valid::Validator::new(
             naga::valid::ValidationFlags::all(),
-            naga::valid::Capabilities::empty(),
+            match caps.f16 {
+                true => naga::valid::Capabilities::SHADER_FLOAT16,
+                false => naga::valid::Capabilities::empty(),
+            },
         );
         validator
             .validate(&module)
@@ -403,10 +413,7 @@ mod tests {
 
     #[test]
     fn every_row_is_valid_for_every_type() {
-        let types: Vec<DType> = DType::ALL
-            .into_iter()
-            .filter(|d| storage(*d).is_some())
-            .collect();
+        let types: Vec<DType> = DType::ALL.into_iter().filter(|d| is_stored(*d)).collect();
         for row in UNARY.iter().chain(BINARY).chain([&WHERE]) {
             for &dtype in &types {
                 let operands = match row.name {
@@ -428,10 +435,7 @@ mod tests {
 
     #[test]
     fn every_cast_is_valid() {
-        let types: Vec<DType> = DType::ALL
-            .into_iter()
-            .filter(|d| storage(*d).is_some())
-            .collect();
+        let types: Vec<DType> = DType::ALL.into_iter().filter(|d| is_stored(*d)).collect();
         for (&from, &to) in types.iter().flat_map(|a| types.iter().map(move |b| (a, b))) {
             let mut program = Program::new(vec![from]);
             program.cast(0, to);
