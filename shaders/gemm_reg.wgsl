@@ -2,7 +2,7 @@
 //! One subgroup is a workgroup. A lane owns CQ blocks of 4 columns and all R rows; A reaches the other lanes by broadcast.
 //! Loads there cost the same from workgroup and from storage memory, so only reuse in registers helps.
 //! Set:   LANES (the subgroup size)  RQ (row quads a lane loads)  R = 4 * LANES * RQ  CQ  ROLL_K ROLL_STORE  Acc
-//! Slots: k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44  b_quad load_b44  mac  store4
+//! Slots: k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44  b_quad load_b44  Spread spread mac  store4
 //#use gemm_grid
 //#use block44
 //#use gemm_store
@@ -45,7 +45,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
                     //#repeat l LANES
                     //#repeat j 4
                     {
-                        let a = subgroupBroadcast(one_a$i[$j], $lu);
+                        let a = subgroupBroadcast(spread(one_a$i[$j]), $lu);
                         //#repeat c CQ
                         acc[(4u * ($iu * LANES + $lu) + $ju) * CQ + $cu] = mac(acc[(4u * ($iu * LANES + $lu) + $ju) * CQ + $cu], a, one_b$c);
                         //#end
@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
                 //#repeat j 4
                 //#repeat k 4
                 {
-                    let a = subgroupBroadcast(a$i.k$k[$j], $lu);
+                    let a = subgroupBroadcast(spread(a$i.k$k[$j]), $lu);
                     //#repeat c CQ
                     acc[(4u * ($iu * LANES + $lu) + $ju) * CQ + $cu] = mac(acc[(4u * ($iu * LANES + $lu) + $ju) * CQ + $cu], a, b$c.k$k);
                     //#end

@@ -2,7 +2,7 @@
 //! Every element of B is used once for all rows, so memory bounds it: TK threads share the k axis of one column block,
 //! then add their sums in a fixed order.
 //! Set:   MR (rows: 1, 2, 4 or 8; below 4 only for one tile of rows)  MQ = MR / 4, rounded up  TX (blocks of 4 columns)  TK  Acc
-//! Slots: k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44  b_quad load_b44 B_ALONG_K  mac  store4
+//! Slots: k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44  b_quad load_b44 B_ALONG_K  Spread spread mac  store4
 //#use gemm_grid
 //#use block44
 //#use gemm_store
@@ -36,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
             //#repeat r 4
             if 4u * $qu + $ru < MR {
                 //#repeat k 4
-                acc[4u * $qu + $ru] = mac(acc[4u * $qu + $ru], a$q.k$k[$r], b.k$k);
+                acc[4u * $qu + $ru] = mac(acc[4u * $qu + $ru], spread(a$q.k$k[$r]), b.k$k);
                 //#end
             }
             //#end
