@@ -1,6 +1,6 @@
 //! y = (x - table[0, c]) * table[1, c] + table[2, c], c being the channel of the element.
 //! Rows are channels (the row's number modulo `channels`), or columns are.
-//! Set:   ROWS LANES THREADS  T = Acc = Out = f32
+//! Set:   ROWS LANES THREADS  T is f32 or f16, Acc = Out = f32
 //! Slots: L V Y
 //#use walk
 /// Channels, counted in Y.
@@ -19,6 +19,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let shift = V(table[2u * p.channels + c]);
     for (var k = 0u; k < w.steps; k++) {
         let at = w.at + k * w.by;
-        y[at] = (x[at] - mean) * factor + shift;
+        y[at] = L((V(x[at]) - mean) * factor + shift);
     }
 }

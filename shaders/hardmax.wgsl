@@ -1,5 +1,5 @@
 //! Hardmax along n of x [outer, n, inner]: y is 1 at the first maximum, 0 elsewhere.
-//! Set:   ROWS LANES THREADS  T = f32, Acc = Out = i32
+//! Set:   ROWS LANES THREADS  T is f32 or f16, Acc = Out = i32
 //! Slots: L U positions  fold_arg  share
 //#use walk
 @group(0) @binding(X) var<storage, read> x: array<L>;

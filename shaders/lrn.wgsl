@@ -1,8 +1,8 @@
 //! Local response normalisation of x [batch, channels, inner]: y = x / (bias + factor * s)^beta, s being the sum of squares
 //! over the channels c - before ..= c + after that there are.
-//! Set: THREADS  L (f32, or vec4<f32> of inner)
+//! Set: THREADS  V (f32, or vec4<f32> of inner)  L (the same of f32 or f16)
 //#use grid
-//#need THREADS
+//#need THREADS L V
 /// Elements, channels and inner, in L where they lie side by side.
 //#param count: u32
 //#param channels: u32
@@ -23,7 +23,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let c = at / p.inner % p.channels;
     let first = at - min(c, p.before) * p.inner;
     let last = at + min(p.channels - 1u - c, p.after) * p.inner;
-    var squares = L(0.0);
-    for (var i = first; i <= last; i += p.inner) { squares += x[i] * x[i]; }
-    y[at] = x[at] * pow(p.bias + p.factor * squares, L(-p.beta));
+    var squares = V(0.0);
+    for (var i = first; i <= last; i += p.inner) {
+        let v = V(x[i]);
+        squares += v * v;
+    }
+    y[at] = L(V(x[at]) * pow(p.bias + p.factor * squares, V(-p.beta)));
 }

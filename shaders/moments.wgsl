@@ -1,5 +1,5 @@
 //! Mean and population variance over n of x [outer, n, inner]: s[0, ..] and s[1, ..].
-//! Set:   ROWS LANES THREADS  ABS = false  T = Acc = Out = f32
+//! Set:   ROWS LANES THREADS  ABS = false  T is f32 or f16, Acc = Out = f32
 //! Slots: L V Y narrow  share
 //#use summed
 /// 1 / n.

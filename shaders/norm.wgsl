@@ -1,6 +1,6 @@
 //! Normalisation along n of x [outer, n, inner]: y = adjust((x - mean) * inverse), two-pass: mean = sum(x) / n, then
 //! v = sum((x - mean)^2) or sum(|x - mean|).
-//! Set:   ROWS LANES THREADS  CENTRED (else mean = 0)  ABS  T = Acc = Out = f32
+//! Set:   ROWS LANES THREADS  CENTRED (else mean = 0)  ABS  T is f32 or f16, Acc = Out = f32
 //!        INVERSE (0: 1 / sqrt(v / n + epsilon), 1: 1 / (sqrt(v / n) + epsilon), 2: 1 / sqrt(v), 3: 1 / v; the latter 0 for v = 0)
 //! Slots: L V  share  adjust  keep_stats
 //#use summed
@@ -27,6 +27,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     keep_stats(w, thread, mean, inverse);
     for (var k = 0u; k < w.steps; k++) {
         let at = w.at + k * w.by;
-        y[at] = adjust((x[at] - mean) * inverse, w, w.first + k * w.skip);
+        y[at] = L(adjust((V(x[at]) - mean) * inverse, w, w.first + k * w.skip));
     }
 }

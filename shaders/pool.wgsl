@@ -3,11 +3,11 @@
 //! Channels first: o counts images times channels, i is one. Channels last: o counts images, i channels, in vec4 where
 //! their number allows. Vectors of extents are (depth, height, width, i); leading axes of lower ranks have extent 1.
 //! Set:   THREADS; BOXED; PAD_COUNTS (padding counts as elements of value 0); Scalar (f32, i32, u32)
-//!        Elem, Index (Scalar and u32, or vec4 of them)
+//!        Elem, Index (Scalar and u32, or vec4 of them); From, To (Elem as x and y lie: f16 for f32 too)
 //! Slots: pool (takes one element)  pooled (of a window)  kept_index keep_index store_index (the offset of a maximum, or nothing)
 //#use grid
 //#need THREADS
-//#need PAD_COUNTS BOXED
+//#need PAD_COUNTS BOXED From To
 //#param in_size: vec4<u32>
 //#param out_size: vec4<u32>
 //#param kernel: vec4<u32>
@@ -25,8 +25,8 @@
 //#param count: u32
 /// The bits of the value to start from.
 //#param lowest: u32
-@group(0) @binding(X) var<storage, read> x: array<Elem>;
-@group(0) @binding(Y) var<storage, read_write> y: array<Elem>;
+@group(0) @binding(X) var<storage, read> x: array<From>;
+@group(0) @binding(Y) var<storage, read_write> y: array<To>;
 
 /// The taps of the window at `start` that lie on 0..size.
 fn taps(start: u32, pad: u32, size: u32, step: u32, kernel: u32) -> vec2<u32> {
@@ -64,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let taken = td.x < td.y && th.x < th.y && tw.x < tw.y;
     var best = Index(select(0u, first, taken));
     if BOXED && p.box_later != 0u {
-        result = y[at];
+        result = Elem(y[at]);
         best = kept_index(at);
     }
     var begin = vec3<u32>(td.x, th.x, tw.x);
@@ -79,19 +79,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
             let row = (in_d * p.in_size.y + oh + h * steps.y - p.pad.y) * p.in_size.z;
             for (var w = begin.z; w < end.z; w++) {
                 let offset = row + ow + w * steps.z - p.pad.z;
-                let v = x[(outer * p.in_size.x * p.in_size.y * p.in_size.z + offset) * p.in_size.w + i];
+                let v = Elem(x[(outer * p.in_size.x * p.in_size.y * p.in_size.z + offset) * p.in_size.w + i]);
                 pool(&result, &best, v, offset);
             }
         }
     }
     if BOXED && p.box_earlier != 0u {
-        y[at] = result;
+        y[at] = To(result);
         keep_index(at, best);
         return;
     }
     let covered = (td.y - td.x) * (th.y - th.x) * (tw.y - tw.x);
     let counted = included(od, p.padded.x, steps.x, p.kernel.x) * included(oh, p.padded.y, steps.y, p.kernel.y)
         * included(ow, p.padded.z, steps.z, p.kernel.z);
-    y[at] = pooled(result, max(select(covered, counted, PAD_COUNTS), 1u));
+    y[at] = To(pooled(result, max(select(covered, counted, PAD_COUNTS), 1u)));
     store_index(at, outer, i, best);
 }

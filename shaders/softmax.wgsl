@@ -1,6 +1,6 @@
 //! Softmax along n of x [outer, n, inner]: y = exp(x - m) / s, m being the maximum and s the sum of the numerators;
 //! with LOG its logarithm x - m - log(s).
-//! Set:   ROWS LANES THREADS LOG  T = Acc = Out = f32
+//! Set:   ROWS LANES THREADS LOG  T is f32 or f16, Acc = Out = f32
 //! Slots: L V  fold_lse  share
 //#use walk
 //#need LOG
@@ -16,7 +16,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     var k = 0u;
     for (; k + 4u <= w.steps; k += 4u) {
         //#repeat i 4
-        let v$i = x[w.at + (k + $iu) * w.by];
+        let v$i = V(x[w.at + (k + $iu) * w.by]);
         //#end
         // A maximum that stays finite, as in fold_lse.
         let next = min(max(m, max(max(v0, v1), max(v2, v3))), V(LARGEST));
@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         m = next;
     }
     for (; k < w.steps; k++) {
-        let v = x[w.at + k * w.by];
+        let v = V(x[w.at + k * w.by]);
         let next = min(max(m, v), V(LARGEST));
         s = s * exp(m - next) + exp(v - next);
         m = next;
@@ -35,7 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let shift = log(all.s);
     for (k = 0u; k < w.steps; k++) {
         let at = w.at + k * w.by;
-        let v = x[at] - all.m;
-        if LOG { y[at] = v - shift; } else { y[at] = exp(v) * factor; }
+        let v = V(x[at]) - all.m;
+        if LOG { y[at] = L(v - shift); } else { y[at] = L(exp(v) * factor); }
     }
 }

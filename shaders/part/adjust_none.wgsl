@@ -1,2 +1,2 @@
 //! Normalised elements as they are.
-fn adjust(v: V, w: Walk, k: u32) -> L { return v; }
+fn adjust(v: V, w: Walk, k: u32) -> V { return v; }

@@ -1,3 +1,5 @@
 //! Normalised elements times a scale of their position in the row.
-@group(0) @binding(SCALE) var<storage, read> scale: array<L>;
-fn adjust(v: V, w: Walk, k: u32) -> L { return v * scale[k]; }
+//! Set: ScaleL (f32 or f16, as many as V)
+//#need ScaleL
+@group(0) @binding(SCALE) var<storage, read> scale: array<ScaleL>;
+fn adjust(v: V, w: Walk, k: u32) -> V { return v * V(scale[k]); }

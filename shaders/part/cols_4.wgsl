@@ -1,6 +1,7 @@
 //! Four columns at a time: loads L and accumulates V, stores Y.
 alias L = vec4<T>;
 alias V = vec4<Acc>;
+alias F = vec4<f32>;
 alias U = vec4<u32>;
 alias R = vec4<Out>;
 alias Y = vec4<Out>;

@@ -1,11 +1,13 @@
-//! log(sum(exp(x))) as a pair: a maximum m and the sum s of exp(x - m), so that nothing overflows. T = Acc = Out = f32.
+//! log(sum(exp(x))) as a pair: a maximum m and the sum s of exp(x - m), so that nothing overflows. T and Out are f32 or f16,
+//! Acc = f32.
 const LARGEST = 3.4028234e38;
 struct A { m: V, s: V }
 
 /// The maximum stays finite: differences of infinities would be NaN. An infinite x is in its exponential.
 fn start() -> A { return A(V(-LARGEST), V(0.0)); }
 
-fn before(v: L, k: u32) -> A {
+fn before(loaded: L, k: u32) -> A {
+    let v = V(loaded);
     let m = clamp(v, V(-LARGEST), V(LARGEST));
     return A(m, exp(v - m));
 }
@@ -17,4 +19,4 @@ fn combine(a: A, b: A) -> A {
 
 fn turn(a: A) -> A { return A(rotate(a.m), rotate(a.s)); }
 
-fn after(a: A) -> R { return a.m + log(a.s); }
+fn after(a: A) -> R { return R(a.m + log(a.s)); }

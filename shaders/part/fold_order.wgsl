@@ -1,4 +1,5 @@
-//! The largest or smallest of floats by their place in the order of numbers; a NaN beats all. T = Out = f32, Acc = i32.
+//! The largest or smallest of floats by their place in the order of numbers; a NaN beats all. T and Out are f32 or f16,
+//! Acc = i32.
 //! Set: MIN
 //#need MIN
 //#use order_float
@@ -13,4 +14,4 @@ fn combine(a: A, b: A) -> A { return max(a, b); }
 
 fn turn(a: A) -> A { return rotate(a); }
 
-fn after(a: A) -> R { return unordered(a); }
+fn after(a: A) -> R { return R(unordered(a)); }

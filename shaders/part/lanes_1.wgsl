@@ -1,6 +1,7 @@
 //! One element at a time: loads L and accumulates V, stores Y.
 alias L = T;
 alias V = Acc;
+alias F = f32;
 alias U = u32;
 alias R = Out;
 alias Y = Out;

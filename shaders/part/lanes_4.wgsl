@@ -1,6 +1,7 @@
 //! Four elements of a row at a time: loads L and accumulates V, stores one Y.
 alias L = vec4<T>;
 alias V = vec4<Acc>;
+alias F = vec4<f32>;
 alias U = vec4<u32>;
 alias R = vec4<Out>;
 alias Y = Out;

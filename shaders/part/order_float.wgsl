@@ -2,7 +2,7 @@
 //! NaN is still above all. Acc = i32. Bits are compared because shaders may assume that there is no NaN.
 //! Set: MIN
 fn order(v: L) -> V {
-    let bits = bitcast<V>(v);
+    let bits = bitcast<V>(F(v));
     // Negative numbers grow downwards; those of sign and magnitude have their magnitude's bits flipped.
     var place = bits ^ ((bits >> U(31u)) & V(0x7fffffff));
     place = select(place, V(0), place == V(-1));
@@ -11,10 +11,10 @@ fn order(v: L) -> V {
 }
 
 /// The float of a place.
-fn unordered(place: V) -> L {
+fn unordered(place: V) -> F {
     var bits = place;
     if MIN { bits = ~bits; }
     // The place of a NaN is that of no number in either order.
     bits = bits ^ ((bits >> U(31u)) & V(0x7fffffff));
-    return bitcast<L>(select(bits, V(0x7fc00000), place == V(0x7fffffff)));
+    return bitcast<F>(select(bits, V(0x7fc00000), place == V(0x7fffffff)));
 }

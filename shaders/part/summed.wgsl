@@ -5,7 +5,7 @@
 //#need ABS
 @group(0) @binding(X) var<storage, read> x: array<L>;
 
-fn apart(v: L, mean: V) -> V {
+fn apart(v: V, mean: V) -> V {
     let d = v - mean;
     if ABS { return abs(d); }
     return d * d;
@@ -18,13 +18,13 @@ fn sum_of(w: Walk) -> A {
     var k = 0u;
     for (; k + 4u <= w.steps; k += 4u) {
         //#repeat i 4
-        let v$i = x[w.at + (k + $iu) * w.by];
+        let v$i = V(x[w.at + (k + $iu) * w.by]);
         //#end
         //#repeat i 4
         a$i += v$i;
         //#end
     }
-    for (; k < w.steps; k++) { a0 += x[w.at + k * w.by]; }
+    for (; k < w.steps; k++) { a0 += V(x[w.at + k * w.by]); }
     return (a0 + a1) + (a2 + a3);
 }
 
@@ -35,12 +35,12 @@ fn spread_around(w: Walk, mean: V) -> A {
     var k = 0u;
     for (; k + 4u <= w.steps; k += 4u) {
         //#repeat i 4
-        let v$i = x[w.at + (k + $iu) * w.by];
+        let v$i = V(x[w.at + (k + $iu) * w.by]);
         //#end
         //#repeat i 4
         a$i += apart(v$i, mean);
         //#end
     }
-    for (; k < w.steps; k++) { a0 += apart(x[w.at + k * w.by], mean); }
+    for (; k < w.steps; k++) { a0 += apart(V(x[w.at + k * w.by]), mean); }
     return (a0 + a1) + (a2 + a3);
 }

@@ -94,7 +94,8 @@ fn stand_in(cx: &mut Lower<'_>, half: &View) -> Result<View> {
     Ok(cx.scratch(Store::F32, half.shape.clone()))
 }
 
-fn cast(cx: &Lower<'_>, from: &View, to: &View) -> Result<Vec<Dispatch>> {
+/// The dispatches that copy floats to floats of another storage.
+pub(crate) fn cast(cx: &Lower<'_>, from: &View, to: &View) -> Result<Vec<Dispatch>> {
     let same = Function {
         text: "fn map(x0: vec4<f32>) -> vec4<f32> {\n    return x0;\n}\n".into(),
         params: vec![],

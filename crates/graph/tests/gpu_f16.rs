@@ -195,3 +195,16 @@ fn weights_and_arena_are_half_as_large() {
         println!("arena: f32 {}, f16 {}", single.arenas, half.arenas);
     }
 }
+
+/// A window of more taps than a loop of a software adapter has rounds is summed by several dispatches, in f32.
+#[test]
+fn sums_over_long_windows_are_rounded_once() {
+    let Some(gpu) = gpu(GpuOptions::new()) else {
+        return;
+    };
+    let attrs = Attrs::new("AveragePool").with("kernel_shape", vec![300i64, 400]);
+    let pool = Op::from_name("AveragePool", &attrs).unwrap();
+    let x = samples::between(&[1, 1, 300, 400], 1, 0.0, 2.0);
+    let case = Case::new("long", pool, vec![x]).halved().unwrap();
+    assert_eq!(check(&case, &gpu), Ok(true));
+}

@@ -72,7 +72,7 @@ pub use nll_loss::{Total, nll_loss, nll_scratch};
 pub use norm::{Adjust, Norm, Running, Stats, by_channel, channel_norm, channel_scratch, norm};
 pub use pack::{pack_b, panel_width};
 pub use pad::{Padding, pad};
-pub use pool::{PoolIndices, PoolMode, PoolShape, pool};
+pub use pool::{PoolIndices, PoolMode, PoolShape, pool, pool_is_cut};
 pub use qconv::{conv8, conv8_scratch};
 pub use qgemm::{Int8B, Zero, matmul8, matmul8_scratch};
 pub use qpack::{columns8, pack_b8, pack_filter8};

@@ -4,10 +4,10 @@ use tilewright_device::{Caps, Dispatch, Variant};
 
 use crate::error::index;
 use crate::flat::flat;
-use crate::reduce::typed;
+use crate::reduce::{scalar, typed};
 use crate::rounds::check_rounds;
-use crate::softmax::f32_only;
-use crate::walk::{Form, Walk};
+use crate::softmax::{f32_only, floats};
+use crate::walk::{Form, Walk, loaded};
 use crate::{Error, Result, Store, View};
 
 /// By what elements are divided.
@@ -32,9 +32,9 @@ pub enum Norm {
 pub enum Adjust<'a> {
     /// Nothing.
     None,
-    /// A scale of each position in the row, f32 `[n]`, and a bias.
+    /// A scale of each position in the row, f32 or f16 `[n]`, and a bias of the same type.
     Element(&'a View, Option<&'a View>),
-    /// A scale and a bias of each channel, f32 `[channels]`; `each` neighbours in a row share one. Rows run through the
+    /// A scale and a bias of each channel, f32 or f16 `[channels]`; `each` neighbours in a row share one. Rows run through the
     /// channels and begin again.
     Channel {
         /// The scale.
@@ -46,8 +46,8 @@ pub enum Adjust<'a> {
     },
 }
 
-/// y = x `[outer, n, inner]` normalised over n, then adjusted, which needs inner 1. Everything is f32. `stats` receives
-/// mean and inverse of what is divided by, `[outer, inner]`. No extent may be 0.
+/// y = x `[outer, n, inner]` normalised over n, then adjusted, which needs inner 1. x and y are both f32 or both f16. `stats` receives
+/// mean and inverse of what is divided by, f32 `[outer, inner]`. No extent may be 0.
 ///
 /// # Errors
 /// [`Error::Storage`], [`Error::Shape`], [`Error::TooLarge`].
@@ -60,7 +60,7 @@ pub fn norm(
     adjust: Adjust<'_>,
     stats: Option<[&View; 2]>,
 ) -> Result<Vec<Dispatch>> {
-    f32_only("norm", &[("x", x), ("y", y)])?;
+    floats("norm", caps, x, y)?;
     let fits = form.elements() == x.elements() && x.elements() == y.elements();
     if !fits || x.elements() == 0 {
         let what = format!("{x} as {form:?} is not {y}");
@@ -76,7 +76,7 @@ pub fn norm(
         Norm::L2 => (false, false, 2, 0.0),
         Norm::L1 => (false, true, 3, 0.0),
     };
-    let variant = typed(walk.variant("norm"), "f32", "f32", "f32")
+    let variant = typed(walk.variant("norm"), scalar(x.store), "f32", "f32")
         .part(walk.share())
         .part(adjust.part())
         .part(if stats.is_some() {
@@ -92,7 +92,7 @@ pub fn norm(
     let dispatch = dispatch
         .param("scale", 1.0 / form.n as f32)
         .param("epsilon", epsilon);
-    let mut dispatch = adjust.bind(dispatch, form, &walk)?;
+    let mut dispatch = adjust.bind(caps, dispatch, form, &walk)?;
     if let Some([means, inverses]) = stats {
         f32_only("norm", &[("means", means), ("inverses", inverses)])?;
         dispatch = dispatch
@@ -112,19 +112,28 @@ impl Adjust<'_> {
         }
     }
 
-    fn bind(&self, mut dispatch: Dispatch, form: Form, walk: &Walk) -> Result<Dispatch> {
+    fn bind(
+        &self,
+        caps: &Caps,
+        mut dispatch: Dispatch,
+        form: Form,
+        walk: &Walk,
+    ) -> Result<Dispatch> {
         let operands = match self {
             Adjust::None => return Ok(dispatch),
             Adjust::Element(scale, bias) => [Some(*scale), *bias],
             Adjust::Channel { scale, bias, .. } => [Some(*scale), Some(*bias)],
         };
-        let wanted = match self {
-            Adjust::Channel { scale, .. } => scale.elements(),
-            _ => form.n,
+        let (wanted, width) = match self {
+            Adjust::Channel { scale, .. } => (scale.elements(), 1),
+            _ => (form.n, walk.width()),
         };
+        if let [Some(scale), bias] = operands {
+            floats("norm", caps, scale, bias.unwrap_or(scale))?;
+            dispatch.variant = (dispatch.variant).alias("ScaleL", loaded(scale.store, width));
+        }
         for (name, view) in ["SCALE", "BIAS"].into_iter().zip(operands) {
             let Some(view) = view else { continue };
-            f32_only("norm", &[("scale or bias", view)])?;
             if view.elements() != wanted || form.inner != 1 {
                 let what = format!("{view} does not scale {wanted} elements of {form:?}");
                 return Err(Error::shape("norm", what));
@@ -241,7 +250,7 @@ fn moments(caps: &Caps, x: &View, form: Form, scratch: &View) -> Result<Dispatch
         return Err(Error::shape("moments", format!("{scratch} is too small")));
     }
     let walk = Walk::exact(caps, rows, true, 2).shared();
-    let variant = typed(walk.variant("moments"), "f32", "f32", "f32")
+    let variant = typed(walk.variant("moments"), scalar(x.store), "f32", "f32")
         .part(walk.share())
         .set("ABS", false);
     let dispatch = walk.dispatch("moments", caps, variant, 2)?;
@@ -319,13 +328,14 @@ fn with_running(
     Ok(dispatch)
 }
 
-/// y = (x - table[0, c]) * table[1, c] + table[2, c] for x `[outer, n, inner]` with channels c of n. Everything is f32; no
-/// extent may be 0.
+/// y = (x - table[0, c]) * table[1, c] + table[2, c] for x `[outer, n, inner]` with channels c of n. x and y are both f32
+/// or both f16, the table f32; no extent may be 0.
 ///
 /// # Errors
 /// [`Error::Storage`], [`Error::Shape`], [`Error::TooLarge`].
 pub fn by_channel(caps: &Caps, x: &View, form: Form, y: &View, table: &View) -> Result<Dispatch> {
-    f32_only("by_channel", &[("x", x), ("y", y), ("table", table)])?;
+    floats("by_channel", caps, x, y)?;
+    f32_only("by_channel", &[("table", table)])?;
     let fits = form.elements() == x.elements() && x.elements() == y.elements();
     if !fits || x.elements() == 0 || table.elements() < 3 * form.n {
         let what = format!("{x} as {form:?} is not {y}, or {table} is too small");
@@ -333,7 +343,7 @@ pub fn by_channel(caps: &Caps, x: &View, form: Form, y: &View, table: &View) -> 
     }
     let (rows, _) = moment_rows(form);
     let walk = Walk::exact(caps, rows, true, 4).split();
-    let variant = typed(walk.variant("by_channel"), "f32", "f32", "f32");
+    let variant = typed(walk.variant("by_channel"), scalar(x.store), "f32", "f32");
     let channels = form.n / if walk.rows() { 1 } else { walk.width() };
     let dispatch = walk.dispatch("by_channel", caps, variant, 2)?;
     Ok(dispatch

@@ -4,6 +4,7 @@ use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
 
 use crate::error::index;
 use crate::rounds::most_rounds;
+use crate::walk::loaded;
 use crate::{Error, Result, Store, View};
 
 const KERNEL: &str = "pool";
@@ -69,7 +70,13 @@ pub struct PoolIndices<'a> {
     pub columns: bool,
 }
 
-/// Pools x into y, both f32; integers too for [`PoolMode::Max`].
+/// Whether a window's taps are cut into several dispatches, which hand sums on in y: it is to be f32 then.
+#[must_use]
+pub fn pool_is_cut(caps: &Caps, shape: &PoolShape) -> bool {
+    boxes(shape.kernel, most_rounds(caps)).len() > 1
+}
+
+/// Pools x into y, each f32 or f16; integers too for [`PoolMode::Max`].
 ///
 /// # Errors
 /// [`Error::Shape`] where a tensor has another number of elements, [`Error::Storage`], [`Error::TooLarge`].
@@ -196,8 +203,8 @@ fn elements(mode: PoolMode, x: &View, y: &View, vec: bool) -> Result<(Variant, u
     let of = |scalar, four, lowest| (scalar, if vec { four } else { scalar }, lowest);
     let max = mode == PoolMode::Max;
     let (scalar, elem, lowest) = match x.store {
-        Store::F32 if max => of("f32", "vec4<f32>", f32::NEG_INFINITY.to_bits()),
-        Store::F32 => of("f32", "vec4<f32>", 0),
+        Store::F32 | Store::F16 if max => of("f32", "vec4<f32>", f32::NEG_INFINITY.to_bits()),
+        Store::F32 | Store::F16 => of("f32", "vec4<f32>", 0),
         Store::I32 if max => of("i32", "vec4<i32>", i32::MIN.cast_unsigned()),
         Store::U32 if max => of("u32", "vec4<u32>", 0),
         store => {
@@ -208,14 +215,22 @@ fn elements(mode: PoolMode, x: &View, y: &View, vec: bool) -> Result<(Variant, u
             });
         }
     };
-    if y.store != x.store {
+    let float = x.store.is_float() && y.store.is_float();
+    if y.store != x.store && !float {
         return Err(Error::Storage {
             kernel: KERNEL,
             operand: "y",
             store: y.store,
         });
     }
+    let end = |of: &View| match (of.store.is_float(), vec) {
+        (true, true) => loaded(of.store, 4),
+        (true, false) => loaded(of.store, 1),
+        _ => elem,
+    };
     let variant = Variant::new("pool")
+        .alias("From", end(x))
+        .alias("To", end(y))
         .set("THREADS", THREADS)
         .alias("Scalar", scalar)
         .alias("Elem", elem)

@@ -3,7 +3,7 @@
 use tilewright_device::{Caps, Dispatch, Span, Variant};
 
 use crate::error::index;
-use crate::fill::word_sized;
+use crate::fill::{alike, movable};
 use crate::walk::{Form, Walk};
 use crate::{Error, Result, Store, View};
 
@@ -108,7 +108,7 @@ fn bytes(pass: &Pass) -> u64 {
 /// x may be 0. `scratch` has at least [`reduce_scratch`] bytes; `None` where that is 0.
 ///
 /// # Errors
-/// [`Error::Storage`] for packed or half storage and for kinds that integers do not have, [`Error::Shape`],
+/// [`Error::Storage`] for packed storage, two of different types, and for kinds that integers do not have, [`Error::Shape`],
 /// [`Error::TooLarge`].
 pub fn reduce(
     caps: &Caps,
@@ -118,7 +118,7 @@ pub fn reduce(
     kind: Reduction,
     scratch: Option<&View>,
 ) -> Result<Vec<Dispatch>> {
-    word_sized("reduce", "x", x)?;
+    alike("reduce", caps, x, y)?;
     let passes = passes(caps, &x.shape, axes);
     let last = passes.len() - 1;
     if x.elements() == 0 || passes[last].out != y.elements() {
@@ -144,7 +144,8 @@ pub fn reduce(
             }
         };
         let variant = pass.walk.variant("reduce").part(pass.walk.share());
-        let variant = folded(variant, kind, x.store, i == 0, i == last)?;
+        let ends = [i == 0, i == last];
+        let variant = folded(variant, kind, x.store, ends)?;
         let dispatch = pass.walk.dispatch("reduce", caps, variant, 1)?;
         let dispatch = params(dispatch, kind, x.store, total)?;
         dispatches.push(dispatch.bind("X", from).bind("Y", to));
@@ -158,8 +159,7 @@ fn folded(
     variant: Variant,
     kind: Reduction,
     store: Store,
-    first: bool,
-    last: bool,
+    [first, last]: [bool; 2],
 ) -> Result<Variant> {
     let prod = kind == Reduction::Prod;
     let before = match kind {
@@ -177,7 +177,7 @@ fn folded(
         Reduction::Norm(_) => 4,
         _ => 0u32,
     };
-    if store != Store::F32 {
+    if !store.is_float() {
         if matches!(kind, Reduction::LogSumExp | Reduction::Norm(_)) || after > 1 {
             return Err(Error::Storage {
                 kernel: "reduce",
@@ -198,12 +198,15 @@ fn folded(
             .set("BEFORE", before)
             .set("AFTER", after));
     }
+    // What passes hand on is f32.
+    let end = |is: bool| if is { scalar(store) } else { "f32" };
+    let (from, to) = (end(first), end(last));
     Ok(match kind {
-        Reduction::Max | Reduction::Min => typed(variant, "f32", "i32", "f32")
+        Reduction::Max | Reduction::Min => typed(variant, from, "i32", to)
             .part("fold_order")
             .set("MIN", kind == Reduction::Min),
-        Reduction::LogSumExp => typed(variant, "f32", "f32", "f32").part("fold_lse"),
-        _ => typed(variant, "f32", "f32", "f32")
+        Reduction::LogSumExp => typed(variant, from, "f32", to).part("fold_lse"),
+        _ => typed(variant, from, "f32", to)
             .part("fold_float")
             .set("PROD", prod)
             .set("BEFORE", before)
@@ -213,7 +216,7 @@ fn folded(
 
 /// The fold's parameters.
 fn params(dispatch: Dispatch, kind: Reduction, store: Store, total: usize) -> Result<Dispatch> {
-    if store != Store::F32 {
+    if !store.is_float() {
         let signed = store == Store::I32;
         let neutral = match (kind, signed) {
             (Reduction::Prod, _) => 1,
@@ -248,11 +251,12 @@ pub(crate) fn typed(
         .alias("Out", out)
 }
 
-/// The WGSL type of a word-sized element.
+/// The WGSL type of an element.
 pub(crate) fn scalar(store: Store) -> &'static str {
     match store {
         Store::I32 => "i32",
         Store::U32 => "u32",
+        Store::F16 => "f16",
         _ => "f32",
     }
 }
@@ -279,7 +283,7 @@ pub fn arg_max(
     min: bool,
     last: bool,
 ) -> Result<Vec<Dispatch>> {
-    word_sized("arg_max", "x", x)?;
+    movable("arg_max", caps, "x", x)?;
     let form = Form::along(&x.shape, axis);
     if x.elements() == 0 || form.outer * form.inner != y.elements() || y.store != Store::I32 {
         let what = format!("{x} along {axis} is not {y}");

@@ -2,18 +2,19 @@
 
 use tilewright_device::{Caps, Dispatch};
 
-use crate::reduce::typed;
+use crate::reduce::{scalar, typed};
 use crate::walk::{Form, Walk};
 use crate::{Error, Result, Store, View};
 
-/// y = softmax of x along `axis`, or its logarithm. x and y are f32 and of one shape, without extents of 0.
+/// y = softmax of x along `axis`, or its logarithm. x and y are both f32 or both f16 and of one shape, without extents of
+/// 0.
 ///
 /// # Errors
 /// [`Error::Storage`], [`Error::Shape`], [`Error::TooLarge`].
 pub fn softmax(caps: &Caps, x: &View, axis: usize, y: &View, log: bool) -> Result<Vec<Dispatch>> {
     // The statistics take four loads a round, results one.
     let walk = checked("softmax", caps, x, axis, y, 5)?;
-    let variant = typed(walk.variant("softmax"), "f32", "f32", "f32")
+    let variant = typed(walk.variant("softmax"), scalar(x.store), "f32", "f32")
         .part("fold_lse")
         .part(walk.share())
         .set("LOG", log);
@@ -28,7 +29,7 @@ pub fn softmax(caps: &Caps, x: &View, axis: usize, y: &View, log: bool) -> Resul
 /// [`Error::Storage`], [`Error::Shape`], [`Error::TooLarge`].
 pub fn hardmax(caps: &Caps, x: &View, axis: usize, y: &View) -> Result<Vec<Dispatch>> {
     let walk = checked("hardmax", caps, x, axis, y, 8)?;
-    let variant = typed(walk.variant("hardmax"), "f32", "i32", "i32")
+    let variant = typed(walk.variant("hardmax"), scalar(x.store), "i32", "i32")
         .part("fold_arg")
         .part("order_float")
         .part(walk.share())
@@ -47,12 +48,20 @@ fn checked(
     y: &View,
     rounds: usize,
 ) -> Result<Walk> {
-    f32_only(kernel, &[("x", x), ("y", y)])?;
+    floats(kernel, caps, x, y)?;
     if x.shape != y.shape || x.elements() == 0 || axis >= x.shape.len() {
         let what = format!("{x} along {axis} is not {y}");
         return Err(Error::shape(kernel, what));
     }
     Ok(Walk::new(caps, Form::along(&x.shape, axis), rounds).shared())
+}
+
+/// An error unless x and y are both f32, or both f16 on an adapter that has it.
+pub(crate) fn floats(kernel: &'static str, caps: &Caps, x: &View, y: &View) -> Result<()> {
+    match (x.store, y.store) {
+        (Store::F16, Store::F16) if caps.f16 => Ok(()),
+        _ => f32_only(kernel, &[("x", x), ("y", y)]),
+    }
 }
 
 /// An error unless all operands are f32.

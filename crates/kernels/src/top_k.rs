@@ -3,7 +3,7 @@
 use tilewright_device::{AdapterKind, Caps, Dispatch, Variant};
 
 use crate::error::index;
-use crate::fill::word_sized;
+use crate::fill::movable;
 use crate::flat::flat;
 use crate::reduce::{order, scalar, typed};
 use crate::rounds::most_rounds;
@@ -51,7 +51,7 @@ pub fn top_k(
     indices: &View,
     scratch: Option<&View>,
 ) -> Result<Vec<Dispatch>> {
-    word_sized("top_k", "x", x)?;
+    movable("top_k", caps, "x", x)?;
     let form = Form::along(&x.shape, axis);
     let out = form.outer * k * form.inner;
     let fits = k <= form.n

@@ -2,9 +2,9 @@
 
 use tilewright_device::{AdapterKind, Caps, Dispatch, Variant, fold_groups};
 
-use crate::Result;
 use crate::error::index;
 use crate::rounds::{check_rounds, most_rounds};
+use crate::{Result, Store};
 
 /// A tensor's extents around an axis, or around neighbouring axes, that a kernel works along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,16 @@ const MANY: usize = 2048;
 const SOFTWARE_LANES: [usize; 2] = [16, 256];
 /// Bytes from row to row from which a software adapter is faster on few rows at a time: it prefetches from few pages.
 const FAR: usize = 1024;
+
+/// The type of `width` floats (1 or 4) side by side.
+pub(crate) fn loaded(store: Store, width: usize) -> &'static str {
+    match (store, width) {
+        (Store::F16, 4) => "vec4<f16>",
+        (Store::F16, _) => "f16",
+        (_, 4) => "vec4<f32>",
+        _ => "f32",
+    }
+}
 
 impl Form {
     /// Around the axes `first..end` of a shape.

@@ -2,7 +2,7 @@
 
 use crate::fact::{Facts, Tensors, axis_index};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::ops::groups::{Groups, integers};
 use crate::ops::reduce::reduced;
 use crate::{Attrs, Error, Fact, Result, samples};
@@ -112,6 +112,10 @@ impl Operator for ArgMax {
         let last = self.select_last_index;
         cx.emit(kernels::arg_max(cx.caps(), &x, axis, &y, self.min, last)?);
         Ok(())
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

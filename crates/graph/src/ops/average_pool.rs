@@ -4,7 +4,7 @@ use super::pool::{self, Pool};
 use super::window::{Layout, Window};
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result};
 use tilewright_kernels::PoolMode;
 use tilewright_tensor::{DType, HostTensor};
@@ -73,6 +73,10 @@ impl Operator for AveragePool {
         let count_padding = self.count_include_pad;
         let mode = PoolMode::Mean { count_padding };
         pool::lower(cx, &self.window, self.layout, mode, false)
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {
@@ -159,6 +163,10 @@ impl Operator for LpPool {
         let power = self.p as f32;
         let mode = PoolMode::Norm { power };
         pool::lower(cx, &self.window, self.layout, mode, false)
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

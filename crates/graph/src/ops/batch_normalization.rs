@@ -2,7 +2,7 @@
 
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::ops::groups::{Groups, floats, need_float, need_vector};
 use crate::{Attrs, Dim, Fact, Result, samples};
 use tilewright_kernels::{self as kernels, Form, Norm, Running, Stats, Store};
@@ -80,7 +80,7 @@ impl BatchNormalization {
         let (x, by) = (cx.input(0)?, Norm::Variance(self.epsilon));
         let y = match cx.opt_output(0) {
             Some(view) => view,
-            None => cx.scratch(Store::F32, x.shape.clone()),
+            None => cx.scratch(x.store, x.shape.clone()),
         };
         let table = cx.scratch(Store::F32, [3, form.n]);
         let affine = Some(affine);
@@ -204,6 +204,10 @@ impl Operator for BatchNormalization {
         let vectors = (1..5).map(|i| cx.input(i)).collect::<Result<Vec<_>>>()?;
         let stats = Stats::Given(&vectors[2], &vectors[3]);
         self.emit(cx, form, stats, [&vectors[0], &vectors[1]], None)
+    }
+
+    fn half(&self, operand: Operand) -> bool {
+        matches!(operand, Operand::Input(0) | Operand::Output(0))
     }
 
     fn cases() -> Vec<Case> {

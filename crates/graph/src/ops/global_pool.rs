@@ -2,7 +2,7 @@
 
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::ops::groups::{Groups, floats, need_float};
 use crate::ops::reduce::{Reduction, emit};
 use crate::{Attrs, Error, Fact, Result, samples};
@@ -114,6 +114,10 @@ impl Operator for GlobalPool {
             kind,
             (of_none as f32).to_bits(),
         )
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -3,7 +3,7 @@
 use crate::attrs::{dtype_code, dtype_from_code};
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::ops::batch_normalization::moments;
 use crate::ops::groups::{floats, need_float, need_vector};
 use crate::{Attrs, Error, Fact, Result, samples};
@@ -132,6 +132,10 @@ impl Operator for InstanceNormalization {
         emit(cx, 1, self.epsilon)
     }
 
+    fn half(&self, _: Operand) -> bool {
+        true
+    }
+
     fn cases() -> Vec<Case> {
         let mut out = vec![];
         let shapes: [&[usize]; 4] = [&[2, 3, 5, 7], &[2, 4, 4, 6], &[3, 2, 9], &[1, 2, 33, 32]];
@@ -194,6 +198,10 @@ impl Operator for GroupNormalization {
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         let channels = cx.input(0)?.shape[1];
         emit(cx, channels / (self.groups.max(1) as usize), self.epsilon)
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -3,7 +3,7 @@
 use crate::attrs::{dtype_code, dtype_from_code};
 use crate::fact::{Facts, Tensors, axis_index, broadcast};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::ops::batch_normalization::moments;
 use crate::ops::groups::{floats, need_float};
 use crate::{Attrs, Dim, Error, Fact, Result, samples};
@@ -179,21 +179,25 @@ impl Operator for LayerNormalization {
         };
         let [y, mean, inverse] = [0, 1, 2].map(|i| cx.opt_output(i));
         // What nobody reads still has a place to go to where the others are read.
-        let mut place = |view: Option<View>, shape: Vec<usize>| match view {
+        let mut place = |view: Option<View>, store, shape: Vec<usize>| match view {
             Some(view) => view,
-            None => cx.scratch(Store::F32, shape),
+            None => cx.scratch(store, shape),
         };
         let kept = mean.is_some() || inverse.is_some();
-        let y = place(y, x.shape.clone());
+        let y = place(y, x.store, x.shape.clone());
         let stats = kept.then(|| {
             [
-                place(mean, vec![form.outer]),
-                place(inverse, vec![form.outer]),
+                place(mean, Store::F32, vec![form.outer]),
+                place(inverse, Store::F32, vec![form.outer]),
             ]
         });
         let stats = stats.as_ref().map(|[mean, inverse]| [mean, inverse]);
         cx.emit(kernels::norm(cx.caps(), &x, form, &y, by, adjust, stats)?);
         Ok(())
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

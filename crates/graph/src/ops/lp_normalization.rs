@@ -2,7 +2,7 @@
 
 use crate::fact::{Facts, Tensors, axis_index};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::ops::batch_normalization::moments;
 use crate::ops::groups::{Groups, axis_indices, floats, need_float};
 use crate::{Attrs, Error, Fact, Result, samples};
@@ -143,6 +143,10 @@ impl Operator for LpNormalization {
         Ok(())
     }
 
+    fn half(&self, _: Operand) -> bool {
+        true
+    }
+
     fn cases() -> Vec<Case> {
         let mut out = vec![];
         for (p, axis) in [(1, -1), (2, 0), (2, 1), (1, 1), (2, 2)] {
@@ -245,6 +249,10 @@ impl Operator for MeanVarianceNormalization {
             None => return Err(cx.error("axes in more than two groups")),
         }
         Ok(())
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

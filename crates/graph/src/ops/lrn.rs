@@ -2,7 +2,7 @@
 
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::ops::groups::{floats, need_float};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::{self as kernels, Form};
@@ -100,6 +100,10 @@ impl Operator for Lrn {
         let constants = [self.alpha, self.beta, self.bias];
         cx.emit(kernels::lrn(cx.caps(), &x, form, &y, size, constants)?);
         Ok(())
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -4,7 +4,7 @@ use super::pool::{self, Pool};
 use super::window::{Layout, Window};
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
 use tilewright_kernels::PoolMode;
 use tilewright_tensor::{DType, HostTensor};
@@ -104,6 +104,10 @@ impl Operator for MaxPool {
             PoolMode::Max,
             self.column_major,
         )
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

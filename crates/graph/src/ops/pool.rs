@@ -3,9 +3,10 @@
 use super::window::{Layout, Slide, Window, three};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
+use crate::half::cast;
 use crate::lower::{Lower, Place, Placing};
 use crate::{Case, Fact, Result, samples};
-use tilewright_kernels::{self as kernels, PoolIndices, PoolMode, PoolShape};
+use tilewright_kernels::{self as kernels, PoolIndices, PoolMode, PoolShape, Store};
 use tilewright_tensor::HostTensor;
 
 /// The output's shape: one element a window and channel.
@@ -131,6 +132,14 @@ pub(super) fn lower(
         after: slides.map(|s| s.after),
     };
     let indices = indices.as_ref().map(|view| PoolIndices { view, columns });
+    // Sums that dispatches hand on are not rounded; the larger of two numbers is one of them.
+    let cut = mode != PoolMode::Max && kernels::pool_is_cut(cx.caps(), &shape);
+    if y.store == Store::F16 && cut {
+        let sums = cx.scratch(Store::F32, y.shape.clone());
+        cx.emit(kernels::pool(cx.caps(), &shape, mode, &x, &sums, indices)?);
+        cx.emit(cast(cx, &sums, &y)?);
+        return Ok(());
+    }
     cx.emit(kernels::pool(cx.caps(), &shape, mode, &x, &y, indices)?);
     Ok(())
 }

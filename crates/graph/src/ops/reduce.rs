@@ -3,7 +3,7 @@
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values};
 use crate::lower::{Lower, Place, Placing, is_stored};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::ops::groups::{Groups, axis_indices, from_integers, integers};
 use crate::{Attrs, Error, Fact, Result};
 use tilewright_kernels::{self as kernels, Store};
@@ -250,13 +250,17 @@ impl Operator for Reduce {
         let x = cx.input(0)?;
         let axes = self.axes(cx.opt_ints(1)?, x.shape.len())?;
         let of_none = match x.store {
-            Store::F32 => (self.kind.of_floats(std::iter::empty()) as f32).to_bits(),
+            Store::F32 | Store::F16 => (self.kind.of_floats(std::iter::empty()) as f32).to_bits(),
             _ => {
                 let dtype = cx.input_dtype(0).unwrap_or(DType::I32);
                 self.kind.of_integers(dtype, std::iter::empty()) as u32
             }
         };
         emit(cx, &axes, self.kind.kernel(), of_none)
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

@@ -2,7 +2,7 @@
 
 use crate::fact::{Facts, Tensors, axis_index};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::ops::groups::{Groups, floats, need_float};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels as kernels;
@@ -127,6 +127,10 @@ impl Operator for Softmax {
             _ => kernels::softmax(cx.caps(), &x, axis, &y, log)?,
         });
         Ok(())
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

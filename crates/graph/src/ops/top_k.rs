@@ -2,7 +2,7 @@
 
 use crate::fact::{Facts, Tensors, Values, axis_index};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::ops::groups::{Groups, integers};
 use crate::{Attrs, Error, Fact, Result, samples};
 use std::cmp::Ordering;
@@ -160,6 +160,10 @@ impl Operator for TopK {
             scratch.as_ref(),
         )?);
         Ok(())
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {
