@@ -1,7 +1,9 @@
 //! Control flow on a device: bodies run there too, and leave alone what the graph around them keeps there.
 
+mod common;
+
+use common::{any_gpu as gpu, op};
 use std::sync::Arc;
-use tilewright_device::{Gpu, GpuOptions};
 use tilewright_graph::ops::{Identity, If, Loop, Scan};
 use tilewright_graph::{
     Attrs, Error, Fact, Graph, Model, ModelOptions, Op, Session, Value, host, samples,
@@ -9,21 +11,6 @@ use tilewright_graph::{
 use tilewright_tensor::{DType, HostTensor, nmse};
 
 /// The adapter; none only where the environment says that its absence is fine.
-fn gpu() -> Option<Gpu> {
-    match pollster::block_on(Gpu::new(GpuOptions::new())) {
-        Ok(gpu) => Some(gpu),
-        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {
-            eprintln!("skipped: {e}");
-            None
-        }
-        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
-    }
-}
-
-fn op(name: &str) -> Op {
-    Op::from_name(name, &Attrs::new(name)).unwrap()
-}
-
 fn fact(shape: &[usize]) -> Option<Fact> {
     Some(Fact::sized(DType::F32, shape))
 }

@@ -1,15 +1,12 @@
 //! Symbolic sizes of 0: right where a symbol may be 0, refused where simplification relied on at least 1.
 
+mod common;
+
+use common::add;
 use tilewright_graph::{
-    Attrs, Dim, Error, Fact, Graph, Model, ModelOptions, Op, Session, Symbol, Value, samples,
+    Attrs, Dim, Error, Fact, Graph, Model, ModelOptions, Session, Symbol, samples,
 };
 use tilewright_tensor::{DType, HostTensor};
-
-fn add(g: &mut Graph, name: &str, attrs: Attrs, inputs: &[Value]) -> Value {
-    let op = Op::from_name(name, &attrs).unwrap();
-    let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
-    g.add_node(op, &inputs, name, 1).unwrap()[0]
-}
 
 /// Whether the rows of a matrix are more than none, its last row if there is one, and one row more.
 fn graph(rows: Symbol) -> Graph {

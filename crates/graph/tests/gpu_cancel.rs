@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::{any_gpu as open, op};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,9 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use tilewright_device::{
-    Budget, CancelToken, Error as DeviceError, Gpu, GpuOptions, SubmitOptions,
-};
+use tilewright_device::{Budget, CancelToken, Error as DeviceError, Gpu, SubmitOptions};
 use tilewright_graph::fact::{Facts, Tensors};
 use tilewright_graph::ops::Loop;
 use tilewright_graph::{
@@ -25,16 +24,8 @@ const APART: Budget = Budget::Time(Duration::from_nanos(1));
 /// Rows and columns: the host gets to poll before the device is done.
 const N: usize = 128;
 
-fn op(name: &str) -> Op {
-    Op::from_name(name, &Attrs::new(name)).unwrap()
-}
-
 fn fact(shape: &[usize]) -> Option<Fact> {
     Some(Fact::sized(DType::F32, shape))
-}
-
-fn open() -> Option<Gpu> {
-    common::gpu(GpuOptions::new())
 }
 
 fn session(gpu: &Gpu, graph: &Graph) -> Session {

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::op;
 use common::{check, gpu};
 use tilewright_device::{BufferUse, Gpu, GpuOptions, Recorder};
 use tilewright_graph::{
@@ -37,10 +38,6 @@ fn check_all(gpu: &Gpu) {
 fn gpus() -> Vec<Gpu> {
     let options = [GpuOptions::new(), GpuOptions::new().default_limits_only()];
     options.into_iter().filter_map(gpu).collect()
-}
-
-fn op(name: &str) -> Op {
-    Op::from_name(name, &Attrs::new(name)).unwrap()
 }
 
 fn halves(shape: &[usize], seed: u64) -> HostTensor {

@@ -3,15 +3,10 @@
 
 mod common;
 
+use common::add;
 use tilewright_device::GpuOptions;
 use tilewright_graph::{Attrs, Fact, Graph, Model, ModelOptions, Op, Session, Value, samples};
 use tilewright_tensor::{DType, HostTensor, nmse};
-
-fn add(g: &mut Graph, name: &str, attrs: Attrs, inputs: &[Value]) -> Value {
-    let op = Op::from_name(name, &attrs).unwrap();
-    let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
-    g.add_node(op, &inputs, name, 1).unwrap()[0]
-}
 
 fn input(g: &mut Graph, t: &HostTensor) -> Value {
     let name = format!("x{}", g.inputs().len());

@@ -1,26 +1,13 @@
 //! Inputs and outputs in buffers of the caller, and runs recorded into the caller's encoder.
 
-use tilewright_device::{Buffer, BufferUse, Gpu, GpuOptions, Recorder};
+mod common;
+
+use common::{any_gpu as gpu, op};
+use tilewright_device::{Buffer, BufferUse, Gpu, Recorder};
 use tilewright_graph::{
-    Attrs, DeviceTensor, Dim, Error, Fact, Graph, IoBinding, Model, ModelOptions, Op, Session,
-    host, samples,
+    DeviceTensor, Dim, Error, Fact, Graph, IoBinding, Model, ModelOptions, Session, host, samples,
 };
 use tilewright_tensor::{DType, HostTensor, nmse};
-
-fn op(name: &str) -> Op {
-    Op::from_name(name, &Attrs::new(name)).unwrap()
-}
-
-fn gpu() -> Option<Gpu> {
-    match pollster::block_on(Gpu::new(GpuOptions::new())) {
-        Ok(gpu) => Some(gpu),
-        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {
-            eprintln!("skipped: {e}");
-            None
-        }
-        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
-    }
-}
 
 /// y = x W, twice = ids + ids, not = !flags; all of one symbolic length.
 fn graph() -> Graph {

@@ -3,15 +3,12 @@
 
 mod common;
 
-use tilewright_device::{Gpu, GpuOptions};
+use common::any_gpu as gpu;
+use tilewright_device::Gpu;
 use tilewright_graph::lower::Derived;
 use tilewright_graph::ops::{BatchNormalization, Conv, Resize};
 use tilewright_graph::{Dim, Error, Fact, Graph, Model, ModelOptions, Session, host, samples};
 use tilewright_tensor::{DType, HostTensor, nmse};
-
-fn gpu() -> Option<Gpu> {
-    common::gpu(GpuOptions::default())
-}
 
 /// Two convolutions of equal shape with batch normalisation after each: passes make both weights anew.
 fn normalised() -> Graph {

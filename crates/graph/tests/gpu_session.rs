@@ -2,15 +2,10 @@
 
 mod common;
 
+use common::op;
 use tilewright_device::GpuOptions;
-use tilewright_graph::{
-    Attrs, Dim, Error, Fact, Fallback, Graph, Model, ModelOptions, Op, Session, samples,
-};
+use tilewright_graph::{Dim, Error, Fact, Fallback, Graph, Model, ModelOptions, Session, samples};
 use tilewright_tensor::DType;
-
-fn op(name: &str) -> Op {
-    Op::from_name(name, &Attrs::new(name)).unwrap()
-}
 
 fn product() -> Graph {
     let mut g = Graph::new();

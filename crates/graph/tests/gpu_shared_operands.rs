@@ -1,12 +1,11 @@
 //! A node that reads one tensor twice: ranges of the arena that a dispatch may write must not overlap.
 
-use tilewright_device::{Gpu, GpuOptions};
-use tilewright_graph::{Attrs, Fact, Graph, Model, ModelOptions, Op, Session, host, samples};
-use tilewright_tensor::{DType, nmse};
+mod common;
 
-fn op(name: &str) -> Op {
-    Op::from_name(name, &Attrs::new(name)).unwrap()
-}
+use common::op;
+use tilewright_device::{Gpu, GpuOptions};
+use tilewright_graph::{Fact, Graph, Model, ModelOptions, Session, host, samples};
+use tilewright_tensor::{DType, nmse};
 
 #[test]
 fn a_product_of_a_tensor_with_itself() {

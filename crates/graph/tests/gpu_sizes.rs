@@ -1,23 +1,10 @@
 //! Symbolic sizes on the device: one session at many sizes, and sizes used as data.
 
-use tilewright_device::{Gpu, GpuOptions};
+mod common;
+
+use common::{any_gpu as gpu, op};
 use tilewright_graph::{Attrs, Dim, Fact, Graph, Model, ModelOptions, Op, Session, host, samples};
 use tilewright_tensor::{DType, nmse};
-
-fn op(name: &str) -> Op {
-    Op::from_name(name, &Attrs::new(name)).unwrap()
-}
-
-fn gpu() -> Option<Gpu> {
-    match pollster::block_on(Gpu::new(GpuOptions::new())) {
-        Ok(gpu) => Some(gpu),
-        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {
-            eprintln!("skipped: {e}");
-            None
-        }
-        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
-    }
-}
 
 /// y = x W, z = number of rows of x plus each of y, shape = the shape of x.
 fn graph() -> Graph {

@@ -1,23 +1,10 @@
 //! States: a counter and a moving average, on the device and on the host.
 
-use tilewright_device::{Gpu, GpuOptions};
-use tilewright_graph::{Attrs, Fact, Graph, Model, ModelOptions, Op, Session};
+mod common;
+
+use common::{any_gpu as gpu, op};
+use tilewright_graph::{Fact, Graph, Model, ModelOptions, Session};
 use tilewright_tensor::{DType, HostTensor};
-
-fn gpu() -> Option<Gpu> {
-    match pollster::block_on(Gpu::new(GpuOptions::new())) {
-        Ok(gpu) => Some(gpu),
-        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {
-            eprintln!("skipped: {e}");
-            None
-        }
-        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
-    }
-}
-
-fn op(name: &str) -> Op {
-    Op::from_name(name, &Attrs::new(name)).unwrap()
-}
 
 /// count += 1; average = 0.75 * average + 0.25 * x; gives the old average.
 fn graph() -> Graph {

@@ -1,36 +1,22 @@
 //! Every operator's cases on wgpu's noop backend, which validates everything and computes nothing: programs, bind groups,
 //! uploads, replays and copies are made as on a GPU, without one.
 
+mod common;
+
+use common::{fed, graph_of};
 use tilewright_device::{Gpu, GpuOptions};
-use tilewright_graph::{Case, Fact, Graph, Model, ModelOptions, Op, Session};
+use tilewright_graph::{Case, Model, ModelOptions, Op, Session};
 use tilewright_tensor::HostTensor;
 
 /// Runs one case twice; the shapes and types must be right, the values cannot be. True if it used the device.
 fn run(case: &Case, gpu: &Gpu) -> Result<bool, tilewright_graph::Error> {
     let args: Vec<Option<&HostTensor>> = case.inputs.iter().map(Option::as_ref).collect();
     let expected = case.op.reference(&args)?;
-    let mut graph = Graph::new();
-    let (mut inputs, mut fed) = (vec![], vec![]);
-    for (i, t) in case.inputs.iter().enumerate() {
-        let Some(t) = t else {
-            inputs.push(None);
-            continue;
-        };
-        if case.constant.contains(&i) {
-            inputs.push(Some(graph.constant(t.clone())));
-            continue;
-        }
-        let fact = Fact::sized(t.dtype(), t.shape());
-        inputs.push(Some(graph.input(&format!("x{i}"), Some(fact))?));
-        fed.push((format!("x{i}"), t.clone()));
-    }
-    let values = graph.add_node(case.op.clone(), &inputs, "node", expected.len())?;
-    for (i, v) in values.iter().enumerate() {
-        graph.output(&format!("y{i}"), *v);
-    }
+    let graph = graph_of(case, expected.len())?;
     let model = Model::new(graph, gpu, ModelOptions::default());
     let mut session = Session::new(&model)?;
-    let fed: Vec<(&str, HostTensor)> = fed.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
+    let fed = fed(case);
+    let fed: Vec<_> = fed.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
     for _ in 0..2 {
         let outputs = pollster::block_on(session.run(&fed))?;
         for ((name, got), want) in outputs.iter().zip(&expected) {

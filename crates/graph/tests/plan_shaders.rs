@@ -1,6 +1,7 @@
 //! Every operator's cases, planned for several kinds of adapter: no dispatch binds overlapping ranges of the arena, and
 //! every shader, with the access modes that the plan gives it, passes naga and keeps the adapter's limits.
 
+mod common;
 #[allow(dead_code, reason = "it serves the tests of the kernels too")]
 #[path = "../../kernels/tests/common/shader.rs"]
 mod shader;
@@ -14,18 +15,6 @@ use tilewright_graph::stage::Schedule;
 use tilewright_graph::{Bindings, Case, Error, Fact, Graph, Op, bind, passes};
 
 fn graph_of(case: &Case) -> Result<Graph, Error> {
-    let mut graph = Graph::new();
-    let mut inputs = vec![];
-    for (i, t) in case.inputs.iter().enumerate() {
-        inputs.push(match t {
-            None => None,
-            Some(t) if case.constant.contains(&i) => Some(graph.constant(t.clone())),
-            Some(t) => {
-                let fact = Fact::sized(t.dtype(), t.shape());
-                Some(graph.input(&format!("x{i}"), Some(fact))?)
-            }
-        });
-    }
     let facts: Vec<_> = case
         .inputs
         .iter()
@@ -38,14 +27,7 @@ fn graph_of(case: &Case) -> Result<Graph, Error> {
         Err(e) if e.is_late() => 1,
         Err(e) => return Err(e),
     };
-    for (i, v) in graph
-        .add_node(case.op.clone(), &inputs, "node", outputs)?
-        .iter()
-        .enumerate()
-    {
-        graph.output(&format!("y{i}"), *v);
-    }
-    Ok(graph)
+    common::graph_of(case, outputs)
 }
 
 fn plan_of(graph: &Graph, caps: &Caps) -> Result<Plan, Error> {

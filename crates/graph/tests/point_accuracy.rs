@@ -1,7 +1,10 @@
 //! Pointwise functions on the device against f64, in units of the last place of f32, over their whole domains.
 
+mod common;
+
+use common::any_gpu as gpu;
 use std::collections::BTreeMap;
-use tilewright_device::{Gpu, GpuOptions};
+use tilewright_device::Gpu;
 use tilewright_graph::{Attrs, Error, Fact, Graph, Model, ModelOptions, Op, Session};
 use tilewright_tensor::{DType, HostTensor};
 
@@ -41,17 +44,6 @@ const BOUNDS: &[(&str, f64)] = &[
     ("Abs", 0.0),
     ("Relu", 0.0),
 ];
-
-fn gpu() -> Option<Gpu> {
-    match pollster::block_on(Gpu::new(GpuOptions::new())) {
-        Ok(gpu) => Some(gpu),
-        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {
-            eprintln!("skipped: {e}");
-            None
-        }
-        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
-    }
-}
 
 fn run(gpu: &Gpu, op: &Op, inputs: &[Vec<f32>]) -> Vec<f32> {
     try_run(gpu, op, inputs).unwrap_or_else(|e| panic!("{}: {e}", op.name()))

@@ -1,18 +1,17 @@
 //! What graphs cost as they grow: passes, schedule and binding of ten thousand nodes, and the memory of plans.
 //!
-//! Times are the best of several, and the bounds asserted leave room for a busy machine; what they were is printed.
+//! Times are the best of several.
 
+mod common;
+
+use common::op;
 use std::time::{Duration, Instant};
 use tilewright_device::Caps;
 use tilewright_graph::bind::bind;
 use tilewright_graph::lower::Derived;
 use tilewright_graph::stage::Schedule;
-use tilewright_graph::{Attrs, Bindings, Dim, Fact, Graph, Op, Symbol, Value, passes, samples};
+use tilewright_graph::{Bindings, Dim, Fact, Graph, Symbol, Value, passes, samples};
 use tilewright_tensor::DType;
-
-fn op(name: &str) -> Op {
-    Op::from_name(name, &Attrs::new(name)).unwrap()
-}
 
 /// Blocks of a transformer-like graph: product, bias, activation, residual, with a symbolic batch.
 fn graph(nodes: usize) -> Graph {
@@ -64,10 +63,7 @@ fn ten_thousand_nodes() {
         large.len(),
         small.len()
     );
-    assert!(
-        b < Duration::from_secs(3),
-        "10,000 nodes took {b:?} (the aim is under 1 s)"
-    );
+    assert!(b < Duration::from_secs(1), "10,000 nodes took {b:?}");
     assert!(
         b < a * 5,
         "{b:?} for one graph, {a:?} for ten of a tenth: not linear"
@@ -82,10 +78,7 @@ fn ten_thousand_nodes() {
     let placed = schedule.places.iter().flatten().count();
     let each = time / placed as u32;
     println!("binding: {each:?} a node ({placed} nodes)");
-    assert!(
-        each < Duration::from_micros(100),
-        "{each:?} a node (the aim is 20 us)"
-    );
+    assert!(each < Duration::from_micros(20), "{each:?} a node");
 }
 
 #[test]

@@ -1,22 +1,17 @@
 //! What plans and shaders look like, as text: a change of the planner or the assembler shows in review.
 
+mod common;
+
+use common::add as add_with;
 use tilewright_device::{AdapterKind, Caps, assemble};
 use tilewright_graph::lower::Derived;
 use tilewright_graph::plan::Plan;
 use tilewright_graph::stage::Schedule;
-use tilewright_graph::{
-    Attrs, Bindings, Dim, Fact, Graph, Op, Symbol, Value, bind, passes, samples,
-};
+use tilewright_graph::{Attrs, Bindings, Dim, Fact, Graph, Symbol, Value, bind, passes, samples};
 use tilewright_tensor::DType;
 
 fn add(graph: &mut Graph, name: &str, inputs: &[Value]) -> Value {
     add_with(graph, name, Attrs::new(name), inputs)
-}
-
-fn add_with(graph: &mut Graph, name: &str, attrs: Attrs, inputs: &[Value]) -> Value {
-    let op = Op::from_name(name, &attrs).unwrap();
-    let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
-    graph.add_node(op, &inputs, name, 1).unwrap()[0]
 }
 
 fn weights(graph: &mut Graph, shape: &[usize], seed: u64) -> Value {

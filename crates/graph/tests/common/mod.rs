@@ -5,7 +5,7 @@
 )]
 
 use tilewright_device::{Gpu, GpuOptions};
-use tilewright_graph::{Case, Fact, Graph, Model, ModelOptions, Session};
+use tilewright_graph::{Attrs, Case, Error, Fact, Graph, Model, ModelOptions, Op, Session, Value};
 use tilewright_tensor::{HostTensor, nmse};
 
 /// The adapter; none only where the environment says that its absence is fine.
@@ -20,7 +20,25 @@ pub(crate) fn gpu(options: GpuOptions) -> Option<Gpu> {
     }
 }
 
-pub(crate) fn graph_of(case: &Case, outputs: usize) -> Result<Graph, tilewright_graph::Error> {
+/// The adapter as it is.
+pub(crate) fn any_gpu() -> Option<Gpu> {
+    gpu(GpuOptions::new())
+}
+
+/// An operator without attributes.
+pub(crate) fn op(name: &str) -> Op {
+    Op::from_name(name, &Attrs::new(name)).unwrap()
+}
+
+/// A node of one output.
+pub(crate) fn add(g: &mut Graph, name: &str, attrs: Attrs, inputs: &[Value]) -> Value {
+    let op = Op::from_name(name, &attrs).unwrap();
+    let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
+    g.add_node(op, &inputs, name, 1).unwrap()[0]
+}
+
+/// The operator of a case between inputs and `outputs` outputs.
+pub(crate) fn graph_of(case: &Case, outputs: usize) -> Result<Graph, Error> {
     let mut graph = Graph::new();
     let mut inputs = vec![];
     for (i, t) in case.inputs.iter().enumerate() {
@@ -39,19 +57,24 @@ pub(crate) fn graph_of(case: &Case, outputs: usize) -> Result<Graph, tilewright_
     Ok(graph)
 }
 
+/// What a run of [`graph_of`] is given.
+pub(crate) fn fed(case: &Case) -> Vec<(String, HostTensor)> {
+    (case.inputs.iter().enumerate())
+        .filter(|(i, _)| !case.constant.contains(i))
+        .filter_map(|(i, t)| Some((format!("x{i}"), t.clone()?)))
+        .collect()
+}
+
 /// Runs one case; true if a device was used for all of it.
 pub(crate) fn check(case: &Case, gpu: &Gpu) -> Result<bool, String> {
-    let text = |e: tilewright_graph::Error| e.to_string();
+    let text = |e: Error| e.to_string();
     let args: Vec<Option<&HostTensor>> = case.inputs.iter().map(Option::as_ref).collect();
     let expected = case.op.reference(&args).map_err(text)?;
     let graph = graph_of(case, expected.len()).map_err(text)?;
     let model = Model::new(graph, gpu, ModelOptions::default());
     let mut session = Session::new(&model).map_err(text)?;
-    let names: Vec<String> = (0..case.inputs.len()).map(|i| format!("x{i}")).collect();
-    let fed: Vec<(&str, HostTensor)> = (names.iter().zip(&case.inputs).enumerate())
-        .filter(|(i, _)| !case.constant.contains(i))
-        .filter_map(|(_, (n, t))| Some((n.as_str(), t.clone()?)))
-        .collect();
+    let fed = fed(case);
+    let fed: Vec<_> = fed.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
     // Twice: the second run replays.
     pollster::block_on(session.run(&fed)).map_err(text)?;
     let outputs = pollster::block_on(session.run(&fed)).map_err(text)?;

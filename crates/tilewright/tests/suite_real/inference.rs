@@ -109,7 +109,6 @@ impl Tally {
 }
 
 #[test]
-#[ignore = "needs the conformance suite: ./x test conformance"]
 fn facts_agree_with_what_real_models_say() {
     let mut tally = Tally::default();
     real().iter().for_each(|test| tally.add(test));
@@ -125,7 +124,6 @@ fn facts_agree_with_what_real_models_say() {
 }
 
 #[test]
-#[ignore = "needs the conformance suite: ./x test conformance"]
 fn facts_agree_with_what_the_other_models_say() {
     let mut tally = Tally::default();
     for kind in folders(&suite()) {

@@ -73,13 +73,11 @@ fn check(gpu: &Gpu) {
 }
 
 #[test]
-#[ignore = "needs the conformance suite: ./x test conformance"]
 fn plans_need_no_host_and_little_memory() {
     check(&adapter());
 }
 
 #[test]
-#[ignore = "needs the conformance suite: ./x test conformance"]
 fn plans_on_default_limits_need_no_more() {
     check(&default_limits());
 }

@@ -197,13 +197,11 @@ fn in_batches(name: &str, image: [usize; 3], most: usize) {
 }
 
 #[test]
-#[ignore = "needs the conformance suite: ./x test conformance"]
 fn resnet18_in_batches() {
     in_batches("resnet18", [3, 64, 64], 16);
 }
 
 #[test]
-#[ignore = "needs the conformance suite: ./x test conformance"]
 fn unet_in_batches() {
     in_batches("unet", [3, 96, 96], 8);
 }
@@ -235,7 +233,6 @@ fn free_unet() -> Graph {
 }
 
 #[test]
-#[ignore = "needs the conformance suite: ./x test conformance"]
 fn unet_in_all_sizes() {
     let graph = free_unet();
     let mut many = Many::new(&graph);
