@@ -5,8 +5,8 @@ use tilewright_device::{AdapterKind, Caps, Dispatch, Variant, fold_groups};
 use crate::error::index;
 use crate::reduce::typed;
 use crate::rounds::check_rounds;
-use crate::softmax::f32_only;
-use crate::walk::{Form, Walk};
+use crate::softmax::floats;
+use crate::walk::{Form, Walk, loaded};
 use crate::{Error, Gemm, Layout, Operand, Result, Store, View, gemm};
 
 const KERNEL: &str = "attention";
@@ -14,7 +14,7 @@ const KERNEL: &str = "attention";
 /// A tensor of heads: elements from one batch item, head and place to the next. Rows are contiguous.
 #[derive(Debug, Clone)]
 pub struct Heads<'a> {
-    /// The tensor, f32.
+    /// The tensor, f32 or f16: q, k and y alike.
     pub view: &'a View,
     /// Element strides of item, head and place.
     pub by: [usize; 3],
@@ -23,7 +23,7 @@ pub struct Heads<'a> {
 /// What is added to scores, or which keys take part.
 #[derive(Debug, Clone)]
 pub struct AttentionMask<'a> {
-    /// f32 to add, or u32 that are not 0 where keys take part.
+    /// f32 or f16 to add, or u32 that are not 0 where keys take part.
     pub view: &'a View,
     /// Rows from one batch item, query head and query to the next; 0 where all share one.
     pub by: [usize; 3],
@@ -107,14 +107,16 @@ impl Attention<'_> {
         self.v_head > MAX_V_HEAD || self.queries <= FEW || software
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, caps: &Caps) -> Result<()> {
         let operands = [
             ("q", &self.q),
             ("k", &self.k),
             ("v", &self.v),
             ("y", &self.y),
         ];
-        f32_only(KERNEL, &operands.map(|(name, of)| (name, of.view)))?;
+        floats(KERNEL, caps, self.q.view, self.k.view)?;
+        floats(KERNEL, caps, self.q.view, self.y.view)?;
+        floats(KERNEL, caps, self.v.view, self.v.view)?;
         let extents = [
             (self.heads, self.queries, self.head),
             (self.groups, self.keys, self.head),
@@ -146,8 +148,11 @@ impl Attention<'_> {
             let [item, head, query] = mask.by;
             let rows =
                 (self.batch - 1) * item + (self.heads - 1) * head + (self.queries - 1) * query;
-            let float = matches!(mask.view.store, Store::F32 | Store::U32);
-            if !float || mask.keys > self.keys || (rows + 1) * mask.keys > mask.view.elements() {
+            let known = match mask.view.store {
+                Store::F16 => caps.f16,
+                store => matches!(store, Store::F32 | Store::U32),
+            };
+            if !known || mask.keys > self.keys || (rows + 1) * mask.keys > mask.view.elements() {
                 return wrong(format!("the mask is {}", mask.view));
             }
         }
@@ -165,8 +170,14 @@ impl Attention<'_> {
     fn scored(&self, variant: Variant) -> Result<Dispatch> {
         let mask = match &self.mask {
             None => "mask_none",
-            Some(mask) if mask.view.store == Store::F32 => "mask_float",
+            Some(mask) if mask.view.store.is_float() => "mask_float",
             Some(_) => "mask_bool",
+        };
+        let variant = match &self.mask {
+            Some(mask) if mask.view.store.is_float() => {
+                variant.alias("MaskT", loaded(mask.view.store, 1))
+            }
+            _ => variant,
         };
         let variant = variant
             .part(if self.cap.is_some() {
@@ -212,7 +223,7 @@ impl Attention<'_> {
 /// # Errors
 /// [`Error::Shape`], [`Error::Storage`], [`Error::TooLarge`].
 pub fn attention(caps: &Caps, of: &Attention<'_>) -> Result<Vec<Dispatch>> {
-    of.check()?;
+    of.check(caps)?;
     if of.v_head > MAX_V_HEAD {
         let what = format!("values of {} elements, at most {MAX_V_HEAD}", of.v_head);
         return Err(Error::shape(KERNEL, what));
@@ -245,6 +256,8 @@ pub fn attention(caps: &Caps, of: &Attention<'_>) -> Result<Vec<Dispatch>> {
     )?;
     let variant = Variant::new("attention")
         .part(if four { "heads_four" } else { "heads_one" })
+        .alias("HeadT", loaded(of.q.view.store, 1))
+        .alias("ValueT", loaded(of.v.view.store, 1))
         .set("RQ", quads)
         .set("VC", blocks)
         .set("LATER", of.valid.is_none() && of.window != [None; 2]);
@@ -284,7 +297,7 @@ pub fn attention_by_products(
     scores: &View,
     kept: Option<(&View, Scores)>,
 ) -> Result<Vec<Dispatch>> {
-    of.check()?;
+    of.check(caps)?;
     let share = of.heads / of.groups;
     // One query of each head: the heads that share keys are the rows of one product.
     let folded = of.queries == 1;

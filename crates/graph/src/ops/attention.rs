@@ -4,7 +4,7 @@ use super::attention_host::{Job, Mask};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, broadcast};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result};
 use tilewright_tensor::{DType, HostTensor};
 
@@ -293,6 +293,11 @@ impl Operator for Attention {
 
     fn folds(&self) -> bool {
         false
+    }
+
+    fn half(&self, operand: Operand) -> bool {
+        // Scores are computed in place, in f32.
+        operand != Operand::Output(3)
     }
 
     fn cases() -> Vec<Case> {

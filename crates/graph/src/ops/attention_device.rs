@@ -55,7 +55,7 @@ fn joined(
     let shape = [s.batch, s.kv_heads, total, size];
     let whole = cx
         .opt_output(output)
-        .unwrap_or_else(|| cx.scratch(Store::F32, shape));
+        .unwrap_or_else(|| cx.scratch(input.store, shape));
     let to = strides(4, s.kv_heads, total, size);
     let by = |of: [usize; 3]| vec![of[0] as isize, of[1] as isize, of[2] as isize, 1];
     let mut parts = vec![(input, own, s.keys, s.past)];
@@ -114,7 +114,7 @@ pub(super) fn lower(op: &Attention, cx: &mut Lower<'_>) -> Result<()> {
     let axes = q.shape.len();
     let y = match y {
         Some(y) => y,
-        None => cx.scratch(Store::F32, [s.batch * s.q_heads * s.queries * s.v_head]),
+        None => cx.scratch(q.store, [s.batch * s.q_heads * s.queries * s.v_head]),
     };
     if s.past + s.keys == 0 || s.v_head == 0 || s.head == 0 {
         let dispatches = kernels::fill(cx.caps(), &y, 0)?;
