@@ -162,6 +162,14 @@ impl Case {
             *t = t.cast(DType::F16).ok()?;
             any = true;
         }
+        // Programs of fused functions name types.
+        let attrs = case.op.attrs();
+        if let Ok(Some(code)) = attrs.opt::<String>("code") {
+            let half = |text: String| text.replace("f32", "f16");
+            let inputs: String = attrs.need("inputs").ok()?;
+            let attrs = attrs.with("code", half(code)).with("inputs", half(inputs));
+            case.op = crate::Op::from_name(case.op.name(), &attrs).ok()?;
+        }
         let args: Vec<Option<&HostTensor>> = case.inputs.iter().map(Option::as_ref).collect();
         (any && case.op.reference(&args).is_ok()).then_some(case)
     }

@@ -12,7 +12,8 @@ use tilewright_device::{Caps, Dispatch, assemble};
 use tilewright_graph::lower::{Derived, SlotUse};
 use tilewright_graph::plan::Plan;
 use tilewright_graph::stage::Schedule;
-use tilewright_graph::{Bindings, Case, Error, Fact, Graph, Op, bind, passes};
+use tilewright_graph::{Attrs, Bindings, Case, Error, Fact, Graph, Op, bind, passes, samples};
+use tilewright_tensor::DType;
 
 fn graph_of(case: &Case) -> Result<Graph, Error> {
     let facts: Vec<_> = case
@@ -121,4 +122,89 @@ fn plans_of_software_adapters_with_f16() {
 #[test]
 fn plans_of_discrete_adapters() {
     check_all(&discrete());
+}
+
+/// Operators that models spend their time in; none of them needs f32 in the place of f16.
+const HALF: &[&str] = &[
+    "MatMul",
+    "Gemm",
+    "Conv",
+    "ConvTranspose",
+    "Fused",
+    "Attention",
+    "Softmax",
+    "LogSoftmax",
+    "LayerNormalization",
+    "RMSNormalization",
+    "InstanceNormalization",
+    "GroupNormalization",
+    "ReduceSum",
+    "ReduceMean",
+    "ReduceMax",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "Transpose",
+    "Slice",
+    "Split",
+    "Concat",
+    "Expand",
+    "Tile",
+    "Pad",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "DepthToSpace",
+];
+
+fn shaders_of(graph: &Graph, caps: &Caps) -> Vec<&'static str> {
+    let plan = plan_of(graph, caps).unwrap();
+    plan.dispatches().map(|d| d.variant.shader).collect()
+}
+
+#[test]
+fn f16_is_not_cast_for_the_operators_that_count() {
+    for &name in HALF {
+        let mut cases = 0;
+        // The scores, which these cases ask for too, are computed in f32.
+        let most = usize::from(name == "Attention");
+        let own = Op::cases().into_iter().filter(|c| c.op.name() == name);
+        for case in own.filter_map(|case| case.halved()) {
+            let shaders = shaders_of(&graph_of(&case).unwrap(), &discrete());
+            let casts = shaders.iter().filter(|s| **s == "map").count();
+            assert!(casts <= most, "{name} `{}`: {shaders:?}", case.name);
+            cases += usize::from(!shaders.is_empty());
+        }
+        assert!(cases > 0, "{name} has no case of f16");
+    }
+}
+
+#[test]
+fn f16_is_fused_to_products() {
+    let mut graph = Graph::new();
+    let halves = |shape: &[usize], seed| {
+        let t = samples::uniform(shape, seed);
+        t.cast(DType::F16).unwrap()
+    };
+    let x = Fact::sized(DType::F16, &[5, 8]);
+    let x = graph.input("x", Some(x)).unwrap();
+    let (w, b) = (halves(&[8, 12], 1), halves(&[12], 2));
+    let (w, b) = (graph.constant(w), graph.constant(b));
+    let op = |name: &str| Op::from_name(name, &Attrs::new(name)).unwrap();
+    let y = graph.add1(op("MatMul"), &[x, w]).unwrap();
+    let y = graph.add1(op("Add"), &[y, b]).unwrap();
+    let y = graph.add1(op("Gelu"), &[y]).unwrap();
+    graph.output("y", y);
+    for f16 in [false, true] {
+        let mut caps = discrete();
+        caps.f16 = f16;
+        let plan = plan_of(&graph, &caps).unwrap();
+        assert_eq!(plan.dispatches().count(), 1, "{plan}");
+        let each = if f16 { 2 } else { 4 };
+        let bytes = |name| {
+            let mut spans = plan.dispatches().flat_map(|d| &d.spans);
+            spans.find(|(n, _)| *n == name).unwrap().1.bytes
+        };
+        assert_eq!([bytes("A"), bytes("C")], [40 * each, 60 * each]);
+    }
 }

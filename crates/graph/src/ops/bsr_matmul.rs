@@ -4,9 +4,9 @@ use super::product::Term;
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator, touched};
+use crate::op::{Case, Operand, Operator, touched};
 use crate::{Attrs, Error, Fact, Result};
-use tilewright_kernels::{self as kernels, BsrView, Padding, Side, View};
+use tilewright_kernels::{self as kernels, BsrView, Padding, Side, Store, View};
 use tilewright_tensor::{Bsr, DType, HostTensor};
 
 /// The product of a dense tensor x with a matrix W of `extents` in compressed rows of blocks (BSR). On the right W is a layer's
@@ -177,6 +177,10 @@ impl Operator for BsrMatMul {
         false
     }
 
+    fn half(&self, _: Operand) -> bool {
+        true
+    }
+
     fn cases() -> Vec<Case> {
         super::bsr_matmul_cases::cases()
     }
@@ -258,8 +262,9 @@ impl BsrMatMul {
     fn parts(&self, cx: &mut Lower<'_>, block: [usize; 2]) -> Result<[View; 3]> {
         // All three are made the first time, from one matrix.
         let mut cut: Option<Bsr> = None;
+        let store = cx.input(3)?.store;
         let mut part = |cx: &mut Lower<'_>, i: usize| {
-            let key = format!("bsr part {i} {self:?} {block:?}");
+            let key = format!("bsr part {i} {self:?} {block:?} {store}");
             cx.derived_from(&[1, 2, 3], key, |from| {
                 let w = match cut.take() {
                     Some(w) => w,
@@ -269,6 +274,9 @@ impl BsrMatMul {
                 let made = match i {
                     0 => words(w.row_ptr())?,
                     1 => words(w.col_idx())?,
+                    _ if store == Store::F16 => {
+                        kernels::bsr_values(&w, self.side)?.cast(DType::F16)?
+                    }
                     _ => kernels::bsr_values(&w, self.side)?,
                 };
                 cut = Some(w);
