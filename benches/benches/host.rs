@@ -36,7 +36,7 @@ fn reading(c: &mut Criterion) {
     let mut group = c.benchmark_group("read");
     group.throughput(Throughput::Bytes(file.len() as u64));
     group.bench_function("digits", |b| {
-        b.iter(|| read_model(black_box(file), &NoExternalData))
+        b.iter(|| read_model(&black_box(file)[..], &NoExternalData))
     });
 }
 

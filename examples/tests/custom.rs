@@ -17,7 +17,7 @@ fn options() -> ReadOptions {
 fn read(alpha: f32, beta: &[f32]) -> onnx::Result<Graph> {
     let beta = HostTensor::from_slice([beta.len()], beta).unwrap();
     let file = models::gated(alpha, &beta).unwrap();
-    onnx::read_model_with(&file, &NoExternalData, &options())
+    onnx::read_model_with(file.clone(), &NoExternalData, &options())
 }
 
 fn gated(alpha: f32) -> Op {
@@ -53,7 +53,7 @@ fn on_the_host() {
 fn the_reader_names_what_it_does_not_know() {
     let beta = HostTensor::from_slice([1], &[0f32]).unwrap();
     let file = models::gated(1.0, &beta).unwrap();
-    let error = onnx::read_model(&file, &NoExternalData).unwrap_err();
+    let error = onnx::read_model(file.clone(), &NoExternalData).unwrap_err();
     let text = error.to_string();
     let onnx::Error::UnknownOperator {
         name,
@@ -74,7 +74,7 @@ fn the_reader_names_what_it_does_not_know() {
     let make = |_: &Attrs| -> Result<Arc<dyn CustomOp>, Error> { unreachable!("another domain") };
     registry.insert("there", "GatedUnit", Box::new(make));
     let options = ReadOptions::new().registry(registry);
-    let error = onnx::read_model_with(&file, &NoExternalData, &options).unwrap_err();
+    let error = onnx::read_model_with(file.clone(), &NoExternalData, &options).unwrap_err();
     assert!(
         matches!(error, onnx::Error::UnknownOperator { .. }),
         "{error}"

@@ -29,7 +29,7 @@ fn read(alpha: f32, beta: &HostTensor) -> Graph {
     GatedUnit::register(&mut registry);
     let options = ReadOptions::new().registry(registry).maybe_empty("n");
     let file = models::gated(alpha, beta).unwrap();
-    onnx::read_model_with(&file, &NoExternalData, &options).unwrap()
+    onnx::read_model_with(file.clone(), &NoExternalData, &options).unwrap()
 }
 
 /// Everything on the device, or an error.

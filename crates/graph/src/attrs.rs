@@ -1,6 +1,6 @@
 //! Attributes: the one serialised face of an operator. They print, hash, compare, save, and carry ONNX attributes.
 
-use crate::{Error, Graph, Result};
+use crate::{Error, Graph, Result, Weight};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -22,8 +22,8 @@ pub enum Attr {
     Floats(Vec<f32>),
     /// Texts.
     Strs(Vec<Arc<str>>),
-    /// A tensor; equal only to itself (by storage) or to one of the same bytes.
-    Tensor(HostTensor),
+    /// A tensor; equal only to itself or, where it is in host memory, to one of the same bytes.
+    Tensor(Weight),
     /// A subgraph; equal only to itself.
     Graph(Arc<Graph>),
 }
@@ -59,8 +59,7 @@ impl Hash for Attr {
             Attr::Ints(a) => a.hash(h),
             Attr::Floats(a) => a.iter().for_each(|x| x.to_bits().hash(h)),
             Attr::Strs(a) => a.hash(h),
-            // Enough to tell most apart; equality looks at the bytes.
-            Attr::Tensor(a) => (a.shape().to_vec(), &a.bytes()[..a.bytes().len().min(64)]).hash(h),
+            Attr::Tensor(a) => a.hash(h),
             Attr::Graph(a) => Arc::as_ptr(a).hash(h),
         }
     }
@@ -109,7 +108,8 @@ attr_value!(Vec<i64>, "integers", Attr::Ints(a) => Some(a.clone()), x => Attr::I
 attr_value!(Vec<f32>, "floats", Attr::Floats(a) => Some(a.clone()), x => Attr::Floats(x));
 attr_value!(Vec<String>, "texts", Attr::Strs(a) => Some(a.iter().map(|s| s.to_string()).collect()),
     x => Attr::Strs(x.into_iter().map(Into::into).collect()));
-attr_value!(HostTensor, "a tensor", Attr::Tensor(a) => Some(a.clone()), x => Attr::Tensor(x));
+attr_value!(Weight, "a tensor", Attr::Tensor(a) => Some(a.clone()), x => Attr::Tensor(x));
+attr_value!(HostTensor, "a tensor in host memory", Attr::Tensor(a) => a.held().cloned(), x => Attr::Tensor(x.into()));
 attr_value!(Arc<Graph>, "a graph", Attr::Graph(a) => Some(a.clone()), x => Attr::Graph(x));
 attr_value!(DType, "an ONNX data type code", Attr::Int(a) => dtype_from_code(*a), x => Attr::Int(dtype_code(x)));
 

@@ -5,6 +5,7 @@ use crate::half;
 use crate::lower::{Derived, Lower, Place, SlotUse, storage, stored_bytes};
 use crate::memory::{self, Lifetime};
 use crate::stage::{Schedule, Stage};
+use crate::weight::WeightId;
 use crate::{Bindings, Error, Fact, Graph, Op, Result, Value};
 use std::collections::{HashMap, HashSet};
 use tilewright_device::{Caps, Slot};
@@ -40,7 +41,7 @@ struct Binder<'a> {
     plan: Plan,
     /// Device place of values.
     places: HashMap<Value, Slot>,
-    constants: HashMap<(usize, DType), Slot>,
+    constants: HashMap<(WeightId, DType), Slot>,
     /// Values that somebody reads; others get no place.
     used: HashSet<Value>,
     /// Values that the host reads.
@@ -161,7 +162,7 @@ impl<'a> Binder<'a> {
         }
         // Values that were symbolic are plain now.
         let constants = (given.iter())
-            .map(|fact| fact.as_ref()?.constant().cloned())
+            .map(|fact| fact.as_ref()?.weight().cloned())
             .collect();
         let first_scratch = self.plan.slots.len();
         let mut cx = Lower {
@@ -256,7 +257,7 @@ impl<'a> Binder<'a> {
             return Ok(slot);
         }
         if let Op::Constant(c) = &self.graph.node(value).op {
-            let key = (c.tensor.storage_id(), c.tensor.dtype());
+            let key = (c.tensor.id(), c.tensor.dtype());
             if let Some(&slot) = self.constants.get(&key) {
                 return Ok(slot);
             }

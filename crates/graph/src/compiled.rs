@@ -7,7 +7,7 @@ use crate::passes::Known;
 use crate::plan::{Commit, Plan};
 use crate::session::{HostStep, deny, late_reason};
 use crate::stage::{Late, Schedule};
-use crate::{Bindings, Fact, Graph, Model, Result, Value, passes};
+use crate::{Bindings, Fact, Graph, Model, Op, Result, Value, Weight, passes};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tilewright_device::{Buffer, Replay, Slot};
@@ -25,6 +25,8 @@ pub(crate) struct Compiled {
     pub(crate) bound: Vec<Bound>,
     late: Vec<(Vec<HostTensor>, Vec<(usize, Vec<usize>)>, Compiled)>,
     pub(crate) bodies: Bodies,
+    /// Constants that the host reads in every run. They have sources, and would be loaded again for each otherwise.
+    _loaded: Vec<HostTensor>,
 }
 
 /// The bodies of control flow nodes, for the shapes that they were last run with.
@@ -100,7 +102,7 @@ impl Bound {
 
 impl Compiled {
     pub(crate) fn new(graph: &Graph, model: &Model) -> Result<Compiled> {
-        Ok(Compiled::of(Compiled::parts(graph, model)?))
+        Compiled::of(Compiled::parts(graph, model)?, model)
     }
 
     /// A graph after passes, and its schedule.
@@ -117,15 +119,22 @@ impl Compiled {
         Ok((Arc::new(graph), Arc::new(schedule)))
     }
 
-    /// Without plans.
-    pub(crate) fn of((graph, schedule): (Arc<Graph>, Arc<Schedule>)) -> Compiled {
-        Compiled {
+    /// Without plans. Loads the constants that the host reads.
+    pub(crate) fn of(
+        (graph, schedule): (Arc<Graph>, Arc<Schedule>),
+        model: &Model,
+    ) -> Result<Compiled> {
+        let weights = host_weights(&graph, &schedule, model.gpu().is_some());
+        let lazy = weights.iter().filter(|w| w.held().is_none());
+        let loaded = lazy.map(Weight::load).collect::<Result<_>>()?;
+        Ok(Compiled {
             graph,
             schedule,
             bound: vec![],
             late: vec![],
             bodies: Bodies::default(),
-        }
+            _loaded: loaded,
+        })
     }
 
     /// Brings the plan for `bindings` to the front, making it if it is new.
@@ -201,14 +210,8 @@ impl Compiled {
         let outputs = self.graph.outputs().iter().zip(bound);
         let given = outputs.filter(|(_, bound)| !**bound);
         let mut reads: HashSet<Value> = given.map(|((_, v), _)| *v).collect();
-        let late = self.schedule.late.iter();
-        reads.extend(late.clone().flat_map(|l| &l.takes));
-        let computed = late.flat_map(|l| &l.compute).map(|i| *i as usize);
-        let places = self.schedule.places.iter().enumerate();
-        let on_host = places.filter(|(_, place)| matches!(place, Some(Place::Host(_))));
-        for i in computed.chain(on_host.map(|(i, _)| i)) {
-            reads.extend(self.graph.nodes()[i].inputs.iter().flatten());
-        }
+        reads.extend(self.schedule.late.iter().flat_map(|l| &l.takes));
+        reads.extend(read_by_nodes(&self.graph, &self.schedule));
         let commits = self.bound.first().into_iter().flat_map(|b| &b.plan.commits);
         reads.extend(commits.filter(|c| c.slot.is_none()).map(|c| c.value));
         reads
@@ -254,4 +257,38 @@ impl Compiled {
         }
         plans
     }
+}
+
+/// The nodes that run on the host.
+fn host_nodes(schedule: &Schedule) -> impl Iterator<Item = usize> {
+    let computed = schedule.late.iter().flat_map(|l| &l.compute);
+    let places = schedule.places.iter().enumerate();
+    let on_host = places.filter(|(_, place)| matches!(place, Some(Place::Host(_))));
+    (computed.map(|i| *i as usize)).chain(on_host.map(|(i, _)| i))
+}
+
+/// The values that nodes on the host read.
+fn read_by_nodes(graph: &Graph, schedule: &Schedule) -> HashSet<Value> {
+    let nodes = host_nodes(schedule).map(|i| &graph.nodes()[i]);
+    nodes
+        .flat_map(|node| node.inputs.iter().flatten().copied())
+        .collect()
+}
+
+/// The constants that nodes on the host read, and those that are outputs.
+fn host_weights(graph: &Graph, schedule: &Schedule, device: bool) -> Vec<Weight> {
+    let mut reads = read_by_nodes(graph, schedule);
+    reads.extend(graph.outputs().iter().map(|(_, v)| *v));
+    let weights = reads.into_iter().filter_map(|v| graph.weight_of(v));
+    let mut weights: Vec<Weight> = weights.cloned().collect();
+    for node in host_nodes(schedule).map(|i| &graph.nodes()[i]) {
+        // Where there is a device, it runs these bodies.
+        let driven = matches!(node.op, Op::If(_) | Op::Loop(_) | Op::Scan(_));
+        if !(driven && device) {
+            for inner in node.op.graphs() {
+                inner.each_weight(&mut |w| weights.push(w.clone()));
+            }
+        }
+    }
+    weights
 }

@@ -195,16 +195,16 @@ async fn late(
     Ok(outputs)
 }
 
-/// The tensor of a constant.
-pub(crate) fn constant(graph: &Graph, v: Value) -> Option<HostTensor> {
+/// The tensor of a constant. What the host reads in every run is in its memory, see [`Compiled::of`].
+pub(crate) fn constant(graph: &Graph, v: Value) -> Result<Option<HostTensor>> {
     match &graph.node(v).op {
-        Op::Constant(c) => Some(c.tensor.clone()),
-        _ => None,
+        Op::Constant(c) => c.tensor.load().map(Some),
+        _ => Ok(None),
     }
 }
 
 fn value(graph: &Graph, values: &HashMap<Value, HostTensor>, v: Value) -> Result<HostTensor> {
-    let found = constant(graph, v).or_else(|| values.get(&v).cloned());
+    let found = constant(graph, v)?.or_else(|| values.get(&v).cloned());
     found.ok_or_else(|| Error::Graph(format!("{v} has no value")))
 }
 

@@ -104,6 +104,17 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
+    /// The data of a constant could not be had from where it comes from: a file is gone or was changed, a callback failed.
+    #[error("constant `{name}`: data of {place}: {source}")]
+    Weight {
+        /// The constant's name in the model; empty where it has none.
+        name: String,
+        /// Where the data was to come from.
+        place: String,
+        /// Why it could not be had.
+        #[source]
+        source: std::io::Error,
+    },
     /// The graph is malformed.
     #[error("graph: {0}")]
     Graph(String),
@@ -127,6 +138,15 @@ impl Error {
         Error::Op {
             op: op.into(),
             what: what.into(),
+        }
+    }
+
+    /// An [`Error::Weight`]: the data of the constant `name` could not be had from `place`.
+    pub fn weight(name: &str, place: &str, source: std::io::Error) -> Error {
+        Error::Weight {
+            name: name.into(),
+            place: place.into(),
+            source,
         }
     }
 

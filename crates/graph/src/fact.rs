@@ -1,7 +1,7 @@
 //! What is known of a tensor before it exists: data type, shape, and for small integer tensors its values.
 
 use crate::dim::{Bindings, Dim};
-use crate::{Error, Result};
+use crate::{Error, Result, Weight};
 use std::fmt;
 use std::sync::Arc;
 use tilewright_tensor::{DType, HostTensor, Shape};
@@ -25,7 +25,7 @@ pub struct Fact {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Known {
-    Tensor(HostTensor),
+    Constant(Weight),
     Dims(Arc<[Dim]>),
 }
 
@@ -46,10 +46,12 @@ impl Fact {
     }
 
     /// A constant.
-    pub fn of(tensor: HostTensor) -> Fact {
+    pub fn of(constant: impl Into<Weight>) -> Fact {
+        let constant = constant.into();
+        let fact = Fact::sized(constant.dtype(), constant.shape());
         Fact {
-            known: Some(Known::Tensor(tensor.clone())),
-            ..Fact::sized(tensor.dtype(), tensor.shape())
+            known: Some(Known::Constant(constant)),
+            ..fact
         }
     }
 
@@ -59,7 +61,7 @@ impl Fact {
         let tensor = plain.and_then(|v| HostTensor::from_i64(dtype, shape, v).ok());
         let symbolic = (dims.len() <= MAX_SYMBOLIC).then(|| Known::Dims(dims.into()));
         Fact {
-            known: tensor.map(Known::Tensor).or(symbolic),
+            known: tensor.map(|t| Known::Constant(t.into())).or(symbolic),
             ..Fact::sized(dtype, shape)
         }
     }
@@ -117,12 +119,26 @@ impl Fact {
             .collect()
     }
 
-    /// The value, if the tensor is a constant.
-    pub fn constant(&self) -> Option<&HostTensor> {
+    /// The constant, if it is one.
+    pub fn weight(&self) -> Option<&Weight> {
         match &self.known {
-            Some(Known::Tensor(t)) => Some(t),
+            Some(Known::Constant(w)) => Some(w),
             _ => None,
         }
+    }
+
+    /// The value, if the tensor is a constant that always is in host memory: all but large weights of floats or 8-bit integers
+    /// ([`Weight::from_source`]).
+    pub fn constant(&self) -> Option<&HostTensor> {
+        self.weight()?.held()
+    }
+
+    /// The value of any constant, loaded if it is not in host memory; none for other tensors.
+    ///
+    /// # Errors
+    /// Those of [`Weight::load`].
+    pub fn load(&self) -> Result<Option<HostTensor>> {
+        self.weight().map(Weight::load).transpose()
     }
 
     /// The elements of a constant of integers or booleans.
@@ -136,7 +152,7 @@ impl Fact {
     pub fn dims(&self) -> Option<Vec<Dim>> {
         match &self.known {
             Some(Known::Dims(d)) => Some(d.to_vec()),
-            Some(Known::Tensor(t)) if t.len() <= MAX_FOLLOWED => {
+            Some(Known::Constant(t)) if t.len() <= MAX_FOLLOWED => {
                 Some(self.ints()?.into_iter().map(Dim::from).collect())
             }
             _ => None,
@@ -223,8 +239,8 @@ impl fmt::Display for Fact {
         f.write_str("]")?;
         match &self.known {
             Some(Known::Dims(d)) => write!(f, " = {d:?}"),
-            Some(Known::Tensor(t)) if t.len() <= 8 && !t.dtype().is_float() => {
-                write!(f, " = {:?}", t.to_i64().unwrap_or_default())
+            Some(Known::Constant(t)) if t.len() <= 8 && !t.dtype().is_float() => {
+                write!(f, " = {:?}", self.ints().unwrap_or_default())
             }
             _ => Ok(()),
         }
@@ -311,11 +327,11 @@ impl Values for Facts<'_> {
         let Some(fact) = self.opt(i) else {
             return Ok(None);
         };
-        match fact.ints() {
-            Some(v) => Ok(Some(v)),
-            None if fact.dtype.is_float() => {
-                Err(self.error(format!("input {i} must be integers, got {fact}")))
-            }
+        if fact.dtype.is_float() {
+            return Err(self.error(format!("input {i} must be integers, got {fact}")));
+        }
+        match fact.load()? {
+            Some(t) => Ok(Some(t.to_i64()?)),
             None => Err(Error::NeedsValue {
                 op: self.op,
                 input: i,
@@ -332,7 +348,7 @@ impl Values for Facts<'_> {
         let Some(fact) = self.opt(i) else {
             return Ok(None);
         };
-        match fact.constant() {
+        match fact.load()? {
             Some(t) => Ok(Some(t.to_f64())),
             None => Err(Error::NeedsValue {
                 op: self.op,

@@ -7,7 +7,7 @@
 use crate::dim::Symbol;
 use crate::ops::{Constant, Input};
 use crate::state::State;
-use crate::{Error, Fact, Op, Result};
+use crate::{Error, Fact, Op, Result, Weight};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tilewright_tensor::{DType, HostTensor};
@@ -103,9 +103,17 @@ impl Graph {
             .ok_or_else(|| Error::Graph(format!("the shape of {value} is not known yet")))
     }
 
-    /// The constant behind `value`.
-    pub fn constant_of(&self, value: Value) -> Option<&HostTensor> {
-        self.fact(value)?.constant()
+    /// The constant behind `value`, if it is one.
+    pub fn weight_of(&self, value: Value) -> Option<&Weight> {
+        self.fact(value)?.weight()
+    }
+
+    /// The data of the constant behind `value`, loaded if it is not in host memory; none where that is no constant.
+    ///
+    /// # Errors
+    /// Those of [`Weight::load`].
+    pub fn constant_of(&self, value: Value) -> Result<Option<HostTensor>> {
+        self.fact(value).map_or(Ok(None), Fact::load)
     }
 
     /// Adds an input. `fact` is none if not even the rank is known.
@@ -127,8 +135,9 @@ impl Graph {
         Ok(value)
     }
 
-    /// Adds a constant.
-    pub fn constant(&mut self, tensor: HostTensor) -> Value {
+    /// Adds a constant: a tensor, or a [`Weight`] that is loaded when it is needed.
+    pub fn constant(&mut self, tensor: impl Into<Weight>) -> Value {
+        let tensor = tensor.into();
         let op = Op::from(Constant {
             tensor: tensor.clone(),
         });
@@ -137,7 +146,7 @@ impl Graph {
         if small && let Some(&node) = self.seen.get(&(op.clone(), vec![])) {
             return Value { node, output: 0 };
         }
-        self.given = self.given.saturating_add(tensor.bytes().len() as u64);
+        self.given = self.given.saturating_add(tensor.bytes());
         let fact = Some(Fact::of(tensor));
         let value = self.push(Node {
             op: op.clone(),
@@ -185,14 +194,13 @@ impl Graph {
         name: &str,
         outputs: usize,
     ) -> Result<Vec<Value>> {
-        if let Some(bad) = inputs
-            .iter()
-            .flatten()
-            .find(|v| self.nodes.get(v.node as usize).is_none())
-        {
-            return Err(Error::Graph(format!(
-                "node `{name}` uses {bad}, which does not exist"
-            )));
+        let absent = |v: &&Value| self.nodes.get(v.node as usize).is_none();
+        if let Some(bad) = inputs.iter().flatten().find(absent) {
+            let what = format!("node `{name}` uses {bad}, which does not exist");
+            return Err(Error::Graph(what));
+        }
+        if let Op::Constant(c) = op {
+            return Ok(vec![self.constant(c.tensor)]);
         }
         let key = (op, inputs.to_vec());
         if key.0.folds()
@@ -220,9 +228,9 @@ impl Graph {
             .follow(&key.0, inputs, facts)
             .map_err(|e| e.at(&self.title(name), key.0.name()))?;
         // An output may be known although its inputs are not: the shape of an activation.
-        let known: Option<Vec<HostTensor>> = facts
+        let known: Option<Vec<Weight>> = facts
             .iter()
-            .map(|f| f.as_ref()?.constant().cloned())
+            .map(|f| f.as_ref()?.weight().cloned())
             .collect();
         if let Some(known) = known.filter(|_| key.0.folds()) {
             return Ok(known.into_iter().map(|t| self.constant(t)).collect());
@@ -331,6 +339,18 @@ impl Graph {
         let mut seen = HashSet::new();
         found.retain(|s| seen.insert(s.clone()));
         found
+    }
+
+    /// Calls `see` with every constant of the graph, and of the graphs in it.
+    pub(crate) fn each_weight(&self, see: &mut dyn FnMut(&Weight)) {
+        for node in &self.nodes {
+            if let Op::Constant(c) = &node.op {
+                see(&c.tensor);
+            }
+            for inner in node.op.graphs() {
+                inner.each_weight(see);
+            }
+        }
     }
 
     /// Verifies what every pass must keep: order, existing values, declared inputs. Cheap; run after passes in debug builds.

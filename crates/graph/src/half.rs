@@ -32,7 +32,7 @@ pub(crate) fn lower(op: &Op, cx: &mut Lower<'_>) -> Result<()> {
         let place = if !used(slot) {
             // Only its shape was asked for, or a packed form.
             SlotUse::Alias(half.span.slot)
-        } else if cx.constant(i).is_some() {
+        } else if cx.weight(i).is_some() {
             let wide = cx.derived(i, "f32", |t| Ok(t.cast(DType::F32)?))?;
             SlotUse::Alias(wide.span.slot)
         } else {

@@ -36,6 +36,7 @@ pub mod samples;
 mod session;
 pub mod stage;
 mod state;
+mod weight;
 
 pub use attrs::{Attr, Attrs};
 pub use dim::{Bindings, Dim, Symbol};
@@ -49,3 +50,5 @@ pub use op::{Case, CustomOp, Operand, Operator};
 pub use ops::Op;
 pub use session::{HostStep, NodeTime, Session};
 pub use state::State;
+pub use tilewright_device::ThreadSafe;
+pub use weight::{KEPT_BYTES, Weight, WeightSource};

@@ -1,12 +1,13 @@
 //! From a node with plain sizes to dispatches: what an operator sees when it is placed and lowered.
 
 use crate::fact::Facts;
-use crate::{Error, Fact, Result};
+use crate::weight::WeightId;
+use crate::{Error, Fact, Result, Weight};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use tilewright_device::{Caps, Dispatch, Slot};
 use tilewright_kernels::{Epilogue, Function, Store, View, map_epilogue};
-use tilewright_tensor::{DType, HostTensor, Shape, StorageRef};
+use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// Where a node runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,32 +108,36 @@ pub(crate) fn stored_bytes(dtype: DType, shape: &[usize], caps: &Caps) -> u64 {
     }
 }
 
-/// Host tensors that nodes derive from constants (packed weights, tables of channels): made once a model, by key, and kept
-/// while all the constants live that they were made from.
+/// What nodes derive from constants (packed weights, tables of channels): made once a model, by key, and kept while all the
+/// constants live that it was made from. What is large leaves the host when it is on the device.
 #[derive(Debug, Default)]
 pub struct Derived {
-    made: HashMap<(Vec<Source>, Cow<'static, str>), HostTensor>,
+    made: HashMap<(Vec<Source>, Cow<'static, str>), Weight>,
 }
 
 /// A constant that something was made from.
-type Source = (StorageRef, DType, Shape);
+type Source = (WeightId, DType, Shape);
 
 impl Derived {
     /// The tensor made from `sources` under `key`, made now if it is new.
     pub fn get(
         &mut self,
-        sources: &[HostTensor],
+        sources: &[Weight],
         key: Cow<'static, str>,
         make: impl FnOnce(&[HostTensor]) -> Result<HostTensor>,
-    ) -> Result<HostTensor> {
-        let of = |t: &HostTensor| (t.storage_ref(), t.dtype(), t.shape().clone());
+    ) -> Result<Weight> {
+        let of = |w: &Weight| (w.id(), w.dtype(), w.shape().clone());
         let id = (sources.iter().map(of).collect(), key);
-        if let Some(t) = self.made.get(&id) {
-            return Ok(t.clone());
+        if let Some(made) = self.made.get(&id) {
+            return Ok(made.clone());
         }
-        let t = make(sources)?;
-        self.made.insert(id, t.clone());
-        Ok(t)
+        let loaded = sources
+            .iter()
+            .map(Weight::load)
+            .collect::<Result<Vec<_>>>()?;
+        let made = Weight::until_uploaded(make(&loaded)?);
+        self.made.insert(id, made.clone());
+        Ok(made)
     }
 
     /// Forgets what nobody can ask for again, because a constant behind it is gone.
@@ -141,7 +146,7 @@ impl Derived {
     }
 
     /// What is kept.
-    pub(crate) fn tensors(&self) -> impl Iterator<Item = &HostTensor> {
+    pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
         self.made.values()
     }
 }
@@ -154,8 +159,8 @@ pub enum SlotUse {
         /// Bytes.
         bytes: u64,
     },
-    /// A constant in a buffer of its own, as bytes ready for the device.
-    Constant(HostTensor),
+    /// A constant in a buffer of its own.
+    Constant(Weight),
     /// A state, by index, in a buffer of its own.
     State(usize),
     /// The same place as another slot.
@@ -168,7 +173,7 @@ pub struct Lower<'a> {
     pub(crate) op: &'static str,
     pub(crate) caps: &'a Caps,
     pub(crate) inputs: Vec<Option<(View, DType)>>,
-    pub(crate) constants: Vec<Option<HostTensor>>,
+    pub(crate) constants: Vec<Option<Weight>>,
     pub(crate) outputs: Vec<Option<(View, DType)>>,
     pub(crate) slots: &'a mut Vec<SlotUse>,
     pub(crate) derived: &'a mut Derived,
@@ -226,13 +231,22 @@ impl Lower<'_> {
     }
 
     /// Input `i` as a constant, if it is one.
-    pub fn constant(&self, i: usize) -> Option<&HostTensor> {
+    pub fn weight(&self, i: usize) -> Option<&Weight> {
         self.constants.get(i)?.as_ref()
+    }
+
+    /// The data of input `i`, if it is a constant. Large ones may be read from a file here, whenever sizes are bound: use
+    /// [`Lower::derived`] for those.
+    ///
+    /// # Errors
+    /// Those of [`Weight::load`].
+    pub fn constant(&self, i: usize) -> Result<Option<HostTensor>> {
+        self.weight(i).map(Weight::load).transpose()
     }
 
     /// The integers of the constant input `i`, if there is such an input.
     pub fn opt_ints(&self, i: usize) -> Result<Option<Vec<i64>>> {
-        match (self.constant(i), self.inputs.get(i)) {
+        match (self.constant(i)?, self.inputs.get(i)) {
             (Some(t), _) => Ok(Some(t.to_i64()?)),
             (None, Some(Some(_))) => Err(self.error(format!("input {i} must be constant"))),
             _ => Ok(None),
@@ -267,12 +281,12 @@ impl Lower<'_> {
         make: impl FnOnce(&[HostTensor]) -> Result<HostTensor>,
     ) -> Result<View> {
         let constant = |&i: &usize| {
-            let found = self.constant(i).cloned();
+            let found = self.weight(i).cloned();
             found.ok_or_else(|| self.error(format!("input {i} must be constant")))
         };
         let sources = inputs.iter().map(constant).collect::<Result<Vec<_>>>()?;
         let made = self.derived.get(&sources, key.into(), make)?;
-        self.table(made)
+        self.constant_slot(made)
     }
 
     /// A form of the constant input `i` with the same numbers in other places: `make` makes it in f32, and it is stored as
@@ -291,15 +305,19 @@ impl Lower<'_> {
 
     /// A constant tensor of the node's own (an index table). F32, I32, U32, and F16 where the adapter has it.
     pub fn table(&mut self, tensor: HostTensor) -> Result<View> {
-        let store = match tensor.dtype() {
+        self.constant_slot(Weight::until_uploaded(tensor))
+    }
+
+    fn constant_slot(&mut self, constant: Weight) -> Result<View> {
+        let store = match constant.dtype() {
             DType::F16 if self.caps.f16 => Store::F16,
             DType::F32 => Store::F32,
             DType::I32 => Store::I32,
             DType::U32 => Store::U32,
             other => return Err(Error::Storage(other)),
         };
-        let shape = tensor.shape().to_vec();
-        let slot = self.slot(SlotUse::Constant(tensor));
+        let shape = constant.shape().to_vec();
+        let slot = self.slot(SlotUse::Constant(constant));
         Ok(View::new(slot, store, shape))
     }
 

@@ -1,10 +1,11 @@
 //! What a model and its sessions hold on the device and on the host, and the limit on it.
 
 use crate::lower::{is_stored, stored_bytes};
-use crate::{Error, Graph, Model, Op, Result};
+use crate::weight::WeightId;
+use crate::{Error, Graph, Model, Result, Weight};
 use std::collections::{HashMap, HashSet};
 use tilewright_device::Buffer;
-use tilewright_tensor::{DType, HostTensor, StorageRef};
+use tilewright_tensor::DType;
 
 /// Bytes held for a model, by all its sessions or by one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,8 +13,9 @@ use tilewright_tensor::{DType, HostTensor, StorageRef};
 pub struct MemoryStats {
     /// Weights on the device, in the forms that plans read, tables of their operators included. All sessions share them.
     pub weights: u64,
-    /// Weights on the host: constants of the model's graph, as it was given and after passes, and what was packed from
-    /// constants. All sessions share them.
+    /// Constants in host memory: those of the model's graph, as it was given and after passes, and what was packed from them.
+    /// Large ones with a source ([`crate::WeightSource`]) count while somebody has them loaded, and with what their source
+    /// keeps (a part of the model's bytes; nothing for a file). All sessions share them.
     pub host_weights: u64,
     /// Activations on the device.
     pub arenas: u64,
@@ -35,8 +37,8 @@ impl MemoryStats {
 /// The account of a model on a device.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    /// By storage and type: kept while anybody has the tensor.
-    weights: HashMap<(StorageRef, DType), Buffer>,
+    /// By data and type: kept while anybody has the constant.
+    weights: HashMap<(WeightId, DType), Buffer>,
     sessions: HashMap<u64, Holding>,
     next: u64,
 }
@@ -61,21 +63,22 @@ impl Holding {
 }
 
 impl Ledger {
-    /// The buffer of a weight, made now if it is new.
+    /// The buffer of a weight, made now if it is new. What was in host memory only for this is dropped.
     pub(crate) fn weight(
         &mut self,
-        tensor: &HostTensor,
+        weight: &Weight,
         bytes: u64,
         limit: Option<u64>,
         make: impl FnOnce() -> Result<Buffer>,
     ) -> Result<Buffer> {
-        let key = (tensor.storage_ref(), tensor.dtype());
+        let key = (weight.id(), weight.dtype());
         if let Some(buffer) = self.weights.get(&key) {
             return Ok(buffer.clone());
         }
         self.room("a weight", bytes, limit)?;
         let buffer = make()?;
         self.weights.insert(key, buffer.clone());
+        weight.forget();
         Ok(buffer)
     }
 
@@ -109,9 +112,9 @@ impl Ledger {
         })
     }
 
-    /// Frees the weights whose tensors are gone.
+    /// Frees the weights whose constants are gone.
     fn sweep(&mut self) {
-        self.weights.retain(|(storage, _), _| storage.is_alive());
+        self.weights.retain(|(id, _), _| id.is_alive());
     }
 }
 
@@ -136,24 +139,17 @@ impl Model {
         let after = self.compiled();
         let mut seen = HashSet::new();
         let mut sum = 0;
-        let mut count = |t: &HostTensor| {
-            if seen.insert(t.storage_ref()) {
-                sum += t.bytes().len() as u64;
+        let mut count = |weight: &Weight| {
+            if seen.insert(weight.id()) {
+                sum += weight.host_bytes();
             }
         };
         for graph in [Some(self.graph()), after.as_deref()].into_iter().flatten() {
-            constants(graph).for_each(&mut count);
+            graph.each_weight(&mut count);
         }
-        self.derived().tensors().for_each(&mut count);
+        self.derived().weights().for_each(&mut count);
         sum
     }
-}
-
-fn constants(graph: &Graph) -> impl Iterator<Item = &HostTensor> {
-    graph.nodes().iter().filter_map(|node| match &node.op {
-        Op::Constant(c) => Some(&c.tensor),
-        _ => None,
-    })
 }
 
 /// A session's part of the account, given back when it is dropped.

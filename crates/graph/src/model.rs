@@ -6,11 +6,10 @@ use crate::lower::Derived;
 use crate::lower::stored_bytes;
 use crate::memory_stats::Ledger;
 use crate::stage::Schedule;
-use crate::{Error, Graph, Result};
+use crate::{Error, Graph, Result, Weight};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tilewright_device::{Buffer, BufferUse, Caps, Gpu};
-use tilewright_tensor::HostTensor;
 
 /// What to do with nodes that have no device form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +99,8 @@ impl Model {
     }
 
     /// The same graph with the same options on another device, for instance after a device was lost. Weights are uploaded
-    /// again when sessions of the new model use them; nothing is asked of the old device.
+    /// again when sessions of the new model use them, and loaded from their [`crate::WeightSource`] for that; nothing is asked
+    /// of the old device.
     ///
     /// Sessions belong to their device: make new ones. States begin at their initial values and return through
     /// [`crate::Session::set_state`]; those of a lost device can no longer be read, so keep copies of what must survive.
@@ -160,7 +160,7 @@ impl Model {
             Some(parts) => parts.clone(),
             None => made.insert(Compiled::parts(self.graph(), self)?).clone(),
         };
-        Ok(Compiled::of(parts))
+        Compiled::of(parts, self)
     }
 
     /// The graph after passes, once a session made it.
@@ -171,12 +171,13 @@ impl Model {
     }
 
     /// The buffer of a constant, uploaded now if it is new.
-    pub(crate) fn weight(&self, gpu: &Gpu, tensor: &HostTensor) -> Result<Buffer> {
+    pub(crate) fn weight(&self, gpu: &Gpu, weight: &Weight) -> Result<Buffer> {
         // Room for a vec4 at the end: kernels read whole ones.
-        let size = stored_bytes(tensor.dtype(), tensor.shape(), gpu.caps());
+        let size = stored_bytes(weight.dtype(), weight.shape(), gpu.caps());
         let size = size.max(1).next_multiple_of(16);
         let make = || {
-            let bytes = to_device(tensor, "constant", gpu.caps())?;
+            let tensor = weight.load()?;
+            let bytes = to_device(&tensor, "constant", gpu.caps())?;
             let limit = gpu.caps().limits.binding_bytes;
             if bytes.len() as u64 > limit {
                 let what = format!("a constant of {} bytes", bytes.len());
@@ -189,7 +190,7 @@ impl Model {
             Ok(buffer)
         };
         let limit = self.options().memory_limit;
-        self.ledger().weight(tensor, size, limit, make)
+        self.ledger().weight(weight, size, limit, make)
     }
 }
 

@@ -321,6 +321,18 @@ macro_rules! ops {
 }
 pub(crate) use ops;
 
+impl crate::Op {
+    /// The graphs that it holds: branches and bodies.
+    pub(crate) fn graphs(&self) -> Vec<Arc<crate::Graph>> {
+        let attrs = self.attrs();
+        let graph = |(_, attr): (&str, &crate::Attr)| match attr {
+            crate::Attr::Graph(graph) => Some(graph.clone()),
+            _ => None,
+        };
+        attrs.iter().filter_map(graph).collect()
+    }
+}
+
 impl PartialEq for crate::Op {
     fn eq(&self, other: &crate::Op) -> bool {
         // One from outside may be registered in the place of the engine's own.

@@ -1,7 +1,7 @@
 //! A plan: everything a run does, for one set of sizes, as plain data. Made without a GPU.
 
-use crate::Value;
 use crate::lower::SlotUse;
+use crate::{Value, Weight};
 use std::fmt;
 use tilewright_device::{Dispatch, Slot};
 use tilewright_tensor::{DType, HostTensor};
@@ -99,8 +99,8 @@ impl Plan {
         resolve(&self.slots, slot)
     }
 
-    /// The constants that dispatches read: slot and tensor.
-    pub fn constants(&self) -> impl Iterator<Item = (Slot, &HostTensor)> {
+    /// The constants that dispatches read, by slot.
+    pub fn constants(&self) -> impl Iterator<Item = (Slot, &Weight)> {
         let mut roots: Vec<Slot> = self
             .dispatches()
             .flat_map(|d| &d.spans)

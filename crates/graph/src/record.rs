@@ -192,7 +192,7 @@ impl<'a> Tape<'a> {
         if let Some(buffer) = state.and_then(|at| self.engine.states.buffer(at)) {
             return Ok((buffer.clone(), 0));
         }
-        let held = match constant(self.graph, v) {
+        let held = match constant(self.graph, v)? {
             Some(t) => Some(t),
             None => self.host.get(&v).cloned(),
         };

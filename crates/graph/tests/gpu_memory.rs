@@ -7,7 +7,9 @@ use common::any_gpu as gpu;
 use tilewright_device::Gpu;
 use tilewright_graph::lower::Derived;
 use tilewright_graph::ops::{BatchNormalization, Conv, Resize};
-use tilewright_graph::{Dim, Error, Fact, Graph, Model, ModelOptions, Session, host, samples};
+use tilewright_graph::{
+    Dim, Error, Fact, Graph, Model, ModelOptions, Session, Weight, host, samples,
+};
 use tilewright_tensor::{DType, HostTensor, nmse};
 
 /// Two convolutions of equal shape with batch normalisation after each: passes make both weights anew.
@@ -72,7 +74,7 @@ fn what_is_derived_belongs_to_its_sources_though_others_take_their_place() {
     for i in 0..100 {
         let source = HostTensor::from_vec([4], vec![i as f32; 4]).unwrap();
         let other = HostTensor::from_vec([4], vec![0.5 * i as f32; 4]).unwrap();
-        let sources = [source, other];
+        let sources = [source, other].map(Weight::from);
         for _ in 0..2 {
             let sum = |s: &[HostTensor]| {
                 let values = s[0].to_f64().into_iter().zip(s[1].to_f64());
@@ -80,7 +82,10 @@ fn what_is_derived_belongs_to_its_sources_though_others_take_their_place() {
                 Ok(HostTensor::from_f64(DType::F32, [4], values)?)
             };
             let made = derived.get(&sources, "sum".into(), sum).unwrap();
-            assert_eq!(made.to_vec::<f32>().unwrap(), [1.5 * i as f32; 4]);
+            assert_eq!(
+                made.load().unwrap().to_vec::<f32>().unwrap(),
+                [1.5 * i as f32; 4]
+            );
         }
     }
 }

@@ -50,11 +50,11 @@ pub fn read_attribute(
         }
         AttributeType::Tensor => {
             let tensor = proto.t.as_ref().ok_or_else(absent)?;
-            Attr::Tensor(read_tensor(tensor, external)?)
+            Attr::Tensor(read_tensor(tensor, external)?.into())
         }
         AttributeType::SparseTensor => {
             let tensor = proto.sparse_tensor.as_ref().ok_or_else(absent)?;
-            Attr::Tensor(read_sparse_tensor(tensor, external)?)
+            Attr::Tensor(read_sparse_tensor(tensor, external)?.into())
         }
         AttributeType::Graph => Attr::Graph(subgraph(proto.g.as_ref().ok_or_else(absent)?)?),
         AttributeType::Undefined
@@ -108,7 +108,7 @@ pub fn write_attribute(
             AttributeType::Strings
         }
         Attr::Tensor(value) => {
-            proto.t = Some(write_tensor("", value));
+            proto.t = Some(write_tensor("", &value.load()?));
             AttributeType::Tensor
         }
         Attr::Graph(value) => {
@@ -169,7 +169,7 @@ mod tests {
             Attr::Ints(vec![]),
             Attr::Floats(vec![-0.0, 1.5]),
             Attr::Strs(texts),
-            Attr::Tensor(tensor),
+            Attr::Tensor(tensor.into()),
         ];
         for attr in attrs {
             let proto = write_attribute("a", &attr, &mut |_| Ok(GraphProto::default())).unwrap();

@@ -3,11 +3,13 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io,
     path::{Component, Path, PathBuf},
 };
 
 use prost::bytes::Bytes;
+
+use crate::source::{DataSource, FileRange, read_range};
 
 /// Where the data of tensors that are not in the model file comes from: a folder, a set of files in memory, a download.
 pub trait ExternalData {
@@ -19,6 +21,15 @@ pub trait ExternalData {
     /// # Errors
     /// Any I/O error; the reader adds the tensor's name and the location.
     fn load(&self, location: &str, offset: u64, length: u64) -> io::Result<Bytes>;
+
+    /// The same bytes, to be read whenever they are needed: large weights leave host memory once they are on a device. Unless
+    /// this is implemented, the bytes are loaded now and kept.
+    ///
+    /// # Errors
+    /// As [`ExternalData::load`].
+    fn source(&self, location: &str, offset: u64, length: u64) -> io::Result<Box<dyn DataSource>> {
+        Ok(Box::new(self.load(location, offset, length)?))
+    }
 }
 
 /// For models that must be whole in their file: every load is an error.
@@ -94,19 +105,16 @@ impl ExternalData for ModelDir {
     fn load(&self, location: &str, offset: u64, length: u64) -> io::Result<Bytes> {
         let mut file = File::open(self.resolve(location)?)?;
         check_range(file.metadata()?.len(), offset, length)?;
-        file.seek(SeekFrom::Start(offset))?;
-        let mut data = Vec::new();
-        let count = usize::try_from(length).unwrap_or(usize::MAX);
-        let reserved = data.try_reserve_exact(count);
-        reserved.map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
-        file.take(length).read_to_end(&mut data)?;
-        // The file may have shrunk since its length was asked for.
-        check_range(data.len() as u64, 0, length)?;
-        Ok(data.into())
+        read_range(&mut file, offset, length)
+    }
+
+    fn source(&self, location: &str, offset: u64, length: u64) -> io::Result<Box<dyn DataSource>> {
+        let path = self.resolve(location)?;
+        Ok(Box::new(FileRange::new(path, offset, length)?))
     }
 }
 
-fn check_range(size: u64, offset: u64, length: u64) -> io::Result<()> {
+pub(crate) fn check_range(size: u64, offset: u64, length: u64) -> io::Result<()> {
     if offset.checked_add(length).is_some_and(|end| end <= size) {
         return Ok(());
     }

@@ -6,6 +6,7 @@
 //! - [`read_tensor`], [`write_tensor`], [`load_tensor`], [`save_tensor`]: tensors.
 //! - [`read_value_info`], [`read_attribute`]: types and attributes.
 //! - [`ExternalData`]: where the bytes of large tensors lie; [`ModelDir`] reads them from the model's folder.
+//! - [`DataSource`]: bytes that can be read again, so that large weights need not stay in memory.
 //!
 //! Section names in comments are those of the ONNX repository's `docs/IR.md` and `onnx/onnx.proto`.
 
@@ -23,6 +24,7 @@ mod options;
 )]
 pub mod proto;
 mod read;
+mod source;
 mod sparse;
 mod tensor;
 mod upgrade;
@@ -33,7 +35,9 @@ pub use error::{Error, Result};
 pub use external::{ExternalData, ModelDir, NoExternalData};
 pub use model::{Functions, Imports, decode_model, encode_model, node_label, normal_domain};
 pub use options::{MakeCustom, ReadOptions, Registry};
+pub use prost::bytes::Bytes;
 pub use read::{NEWEST_OPSET, read_model, read_model_file, read_model_file_with, read_model_with};
+pub use source::{DataSource, FileRange};
 pub use sparse::read_sparse_tensor;
 pub use tensor::{load_tensor, read_tensor, save_tensor, write_tensor};
 pub use value::{Size, ValueInfo, read_value_info};

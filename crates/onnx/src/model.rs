@@ -6,7 +6,7 @@ use prost::{Message, bytes::Bytes};
 
 use crate::{
     Error, Result,
-    proto::{FunctionProto, ModelProto, NodeProto, OperatorSetIdProto},
+    proto::{AttributeProto, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto},
 };
 
 /// Decodes a model. Tensor data is shared with `file`, not copied. Messages may nest 100 deep (prost's limit), so that subgraphs
@@ -137,6 +137,45 @@ impl<'a> Functions<'a> {
         );
         self.functions.get(&key).copied()
     }
+}
+
+/// A node of a function's body with references to the function's attributes replaced by the caller's, or the defaults.
+pub(crate) fn with_attributes(
+    inner: &NodeProto,
+    caller: &NodeProto,
+    function: &FunctionProto,
+) -> NodeProto {
+    let mut inner = inner.clone();
+    inner.attribute = inner
+        .attribute
+        .into_iter()
+        .filter_map(|a| bound(a, caller, function))
+        .collect();
+    inner
+}
+
+fn bound(
+    mut attribute: AttributeProto,
+    caller: &NodeProto,
+    function: &FunctionProto,
+) -> Option<AttributeProto> {
+    if !attribute.ref_attr_name().is_empty() {
+        let wanted = attribute.ref_attr_name().to_owned();
+        let given = caller
+            .attribute
+            .iter()
+            .chain(&function.attribute_proto)
+            .find(|a| a.name() == wanted)?;
+        let mut found = given.clone();
+        found.name = attribute.name;
+        return Some(found);
+    }
+    if let Some(graph) = &mut attribute.g {
+        for node in &mut graph.node {
+            *node = with_attributes(node, caller, function);
+        }
+    }
+    Some(attribute)
 }
 
 #[cfg(test)]

@@ -4,14 +4,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tilewright_graph::{Attr, Attrs, Dim, Fact, Graph, Op, Symbol, Value};
-use tilewright_tensor::HostTensor;
+use prost::bytes::Bytes;
+use tilewright_graph::{Attr, Attrs, Dim, Fact, Graph, Op, Symbol, Value, Weight};
 
-use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
+use crate::model::with_attributes;
+use crate::proto::attribute_proto::AttributeType;
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use crate::source::Origin;
+use crate::tensor::read_weight;
 use crate::upgrade::{Old, upgrade};
 use crate::{
     Error, ExternalData, Functions, Imports, ModelDir, ReadOptions, Result, Size, decode_model,
-    node_label, normal_domain, read_attribute, read_sparse_tensor, read_tensor, read_value_info,
+    node_label, normal_domain, read_attribute, read_sparse_tensor, read_value_info,
 };
 
 /// The newest operator set of the default domain that is understood.
@@ -32,9 +36,11 @@ const OWN: [&str; 6] = ["Input", "State", "Sizes", "Map", "Fused", "BsrMatMul"];
 
 /// Reads a model into a graph. `external` answers for tensors whose data lies outside the file.
 ///
+/// Large weights are not copied: the graph shares them with `file`, which therefore stays in memory as long as the graph.
+///
 /// # Errors
 /// Whatever is wrong with the file, named by node, tensor or attribute.
-pub fn read_model(file: &[u8], external: &dyn ExternalData) -> Result<Graph> {
+pub fn read_model(file: impl Into<Bytes>, external: &dyn ExternalData) -> Result<Graph> {
     read_model_with(file, external, &ReadOptions::new())
 }
 
@@ -43,16 +49,26 @@ pub fn read_model(file: &[u8], external: &dyn ExternalData) -> Result<Graph> {
 /// # Errors
 /// As [`read_model`].
 pub fn read_model_with(
-    file: &[u8],
+    file: impl Into<Bytes>,
     external: &dyn ExternalData,
     options: &ReadOptions,
 ) -> Result<Graph> {
-    let model = decode_model(file.to_vec())?;
+    read(file.into(), &Origin::memory(), external, options)
+}
+
+fn read(
+    file: Bytes,
+    origin: &Origin,
+    external: &dyn ExternalData,
+    options: &ReadOptions,
+) -> Result<Graph> {
+    let model = decode_model(file)?;
     let imports = Imports::new(&model.opset_import)?;
     let functions = Functions::new(&model.functions)?;
     let (frames, graphs) = Default::default();
     let mut reader = Reader {
         functions,
+        origin,
         external,
         options,
         frames,
@@ -71,6 +87,9 @@ pub fn read_model_with(
 
 /// Reads the model in a file; external data may lie in its folder.
 ///
+/// Large weights are read from these files when they are needed, which may be more than once; until then they take no memory.
+/// A file that is gone or was changed by then is a [`tilewright_graph::Error::Weight`].
+///
 /// # Errors
 /// As [`read_model`]; [`Error::File`] where the file cannot be read.
 pub fn read_model_file(path: impl AsRef<std::path::Path>) -> Result<Graph> {
@@ -86,11 +105,11 @@ pub fn read_model_file_with(
     options: &ReadOptions,
 ) -> Result<Graph> {
     let path = path.as_ref();
-    let file = std::fs::read(path).map_err(|source| Error::File {
+    let (file, origin) = Origin::read(path).map_err(|source| Error::File {
         path: path.display().to_string(),
         source,
     })?;
-    read_model_with(&file, &ModelDir::of_model(path), options)
+    read(file, &origin, &ModelDir::of_model(path), options)
 }
 
 fn invalid(what: impl Into<String>) -> Error {
@@ -101,7 +120,7 @@ fn invalid(what: impl Into<String>) -> Error {
 struct Frame {
     names: HashMap<String, Value>,
     /// Initialisers not yet used; they become constants when they are.
-    initialisers: HashMap<String, HostTensor>,
+    initialisers: HashMap<String, Weight>,
     imports: Imports,
     /// A subgraph sees the names of the frame below and has a graph of its own; a function's body does neither.
     subgraph: bool,
@@ -111,6 +130,7 @@ struct Frame {
 
 struct Reader<'a> {
     functions: Functions<'a>,
+    origin: &'a Origin,
     external: &'a dyn ExternalData,
     options: &'a ReadOptions,
     frames: Vec<Frame>,
@@ -165,12 +185,13 @@ impl<'a> Reader<'a> {
         Ok((graph.unwrap_or_default(), frame.unwrap_or_default()))
     }
 
-    fn initialisers(&self, proto: &GraphProto) -> Result<HashMap<String, HostTensor>> {
+    fn initialisers(&self, proto: &GraphProto) -> Result<HashMap<String, Weight>> {
         let mut found = HashMap::new();
-        let dense = (proto.initializer.iter()).map(|t| (t.name(), read_tensor(t, self.external)));
+        let dense = proto.initializer.iter();
+        let dense = dense.map(|t| (t.name(), read_weight(t, self.external, self.origin)));
         let sparse = proto.sparse_initializer.iter().map(|s| {
             let name = s.values.as_ref().map_or("", |v| v.name());
-            (name, read_sparse_tensor(s, self.external))
+            (name, read_sparse_tensor(s, self.external).map(Weight::from))
         });
         for (name, tensor) in dense.chain(sparse) {
             if found.insert(name.to_owned(), tensor?).is_some() {
@@ -235,13 +256,13 @@ impl<'a> Reader<'a> {
         if let Some(value) = self.frames[frame].names.get(name) {
             return Some(*value);
         }
-        let value = if let Some(tensor) = self.frames[frame].initialisers.get(name).cloned() {
-            self.graphs[graph].constant(tensor)
+        let value = if let Some(weight) = self.frames[frame].initialisers.get(name).cloned() {
+            self.graphs[graph].constant(weight)
         } else if self.frames[frame].subgraph && frame > 0 && graph > 0 {
             let outer = self.find_from(frame - 1, graph - 1, name)?;
             let fact = self.graphs[graph - 1].fact(outer).cloned();
-            match fact.as_ref().and_then(Fact::constant) {
-                Some(tensor) => self.graphs[graph].constant(tensor.clone()),
+            match fact.as_ref().and_then(Fact::weight) {
+                Some(weight) => self.graphs[graph].constant(weight.clone()),
                 None => {
                     let inner = self.graphs[graph]
                         .input(&format!("{name}@{frame}"), fact)
@@ -421,6 +442,18 @@ impl<'a> Reader<'a> {
         Ok(attrs)
     }
 
+    /// The value of a Constant, which some exporters write instead of initialisers.
+    fn large_constant(&self, node: &NodeProto, value: &AttributeProto) -> Result<Option<Weight>> {
+        let constant = (node.op_type(), value.name()) == ("Constant", "value");
+        let tensor = value.t.as_ref().filter(|_| {
+            constant
+                && self.options.registry.get(node).is_none()
+                && value.r#type() == AttributeType::Tensor
+        });
+        let read = |t: &TensorProto| read_weight(t, self.external, self.origin);
+        tensor.map(read).transpose()
+    }
+
     /// An attribute; values that a subgraph captures are added to `captured`.
     fn attribute(
         &mut self,
@@ -429,6 +462,9 @@ impl<'a> Reader<'a> {
         captured: &mut Vec<Option<Value>>,
     ) -> Result<Attr> {
         let external = self.external;
+        if let Some(weight) = self.large_constant(node, attribute)? {
+            return Ok(Attr::Tensor(weight));
+        }
         let imports = self.frame().imports.clone();
         read_attribute(node, attribute, external, &mut |proto| {
             let (graph, captures) = self.graph(proto, imports.clone(), true)?;
@@ -436,39 +472,4 @@ impl<'a> Reader<'a> {
             Ok(Arc::new(graph))
         })
     }
-}
-
-/// A node of a function's body with references to the function's attributes replaced by the caller's, or the defaults.
-fn with_attributes(inner: &NodeProto, caller: &NodeProto, function: &FunctionProto) -> NodeProto {
-    let mut inner = inner.clone();
-    inner.attribute = inner
-        .attribute
-        .into_iter()
-        .filter_map(|a| bound(a, caller, function))
-        .collect();
-    inner
-}
-
-fn bound(
-    mut attribute: AttributeProto,
-    caller: &NodeProto,
-    function: &FunctionProto,
-) -> Option<AttributeProto> {
-    if !attribute.ref_attr_name().is_empty() {
-        let wanted = attribute.ref_attr_name().to_owned();
-        let given = caller
-            .attribute
-            .iter()
-            .chain(&function.attribute_proto)
-            .find(|a| a.name() == wanted)?;
-        let mut found = given.clone();
-        found.name = attribute.name;
-        return Some(found);
-    }
-    if let Some(graph) = &mut attribute.g {
-        for node in &mut graph.node {
-            *node = with_attributes(node, caller, function);
-        }
-    }
-    Some(attribute)
 }

@@ -1,12 +1,14 @@
 //! `TensorProto` from and to host tensors.
 
 use prost::{Message, bytes::Bytes};
+use tilewright_graph::Weight;
 use tilewright_graph::attrs::{dtype_code, dtype_from_code};
 use tilewright_tensor::{DType, HostTensor, Shape, bf16, f16};
 
 use crate::{
     Error, ExternalData, NoExternalData, Result,
     proto::{TensorProto, tensor_proto},
+    source::{Origin, Raw},
 };
 
 /// Reads a tensor from `raw_data`, from the typed field of its element type, or from where its external data lies.
@@ -17,32 +19,49 @@ use crate::{
 /// [`Error::ElementType`], [`Error::Tensor`] for impossible extents, [`Error::Data`] for data that does not fit them,
 /// [`Error::External`].
 pub fn read_tensor(proto: &TensorProto, external: &dyn ExternalData) -> Result<HostTensor> {
-    let name = proto.name();
-    let dtype = read_dtype(name, proto.data_type.unwrap_or_default())?;
-    let in_tensor = |source| Error::Tensor {
-        name: name.to_owned(),
-        source,
+    let slot = Slot::new(proto)?;
+    if is_external(proto) {
+        let load = |location: &str, offset, length| external.load(location, offset, length);
+        return slot.read_raw(&of_external(proto, slot.raw_bytes() as u64, load)?);
+    }
+    match raw_data(proto) {
+        Some(raw) => slot.read_raw(raw),
+        None => slot.read_typed(proto),
+    }
+}
+
+/// [`read_tensor`] of a constant, which is left where it lies if it is large: in what `origin` knows, or outside.
+pub(crate) fn read_weight(
+    proto: &TensorProto,
+    external: &dyn ExternalData,
+    origin: &Origin,
+) -> Result<Weight> {
+    let slot = Slot::new(proto)?;
+    let bytes = slot.elements.saturating_mul(slot.dtype.size_bytes());
+    if !Weight::waits(slot.dtype, bytes as u64) {
+        return Ok(read_tensor(proto, external)?.into());
+    }
+    let data = if is_external(proto) {
+        let source = |location: &str, offset, length| external.source(location, offset, length);
+        of_external(proto, slot.raw_bytes() as u64, source)?
+    } else if let Some(raw) = raw_data(proto) {
+        slot.check("bytes", slot.raw_bytes(), raw.len())?;
+        origin.source(raw)
+    } else {
+        return Ok(slot.read_typed(proto)?.into());
     };
-    let shape = Shape::from_i64(&proto.dims).map_err(in_tensor)?;
-    let elements = shape.elements().map_err(in_tensor)?;
-    if proto.segment.is_some() {
-        return Err(data_error(name, "tensors in segments are not supported"));
-    }
-    let slot = Slot {
-        name,
-        dtype,
-        shape,
-        elements,
-    };
-    if proto.data_location == Some(tensor_proto::DataLocation::External as i32) {
-        let raw = load_external(proto, slot.raw_bytes() as u64, external)?;
-        return slot.read_raw(&raw);
-    }
-    match &proto.raw_data {
-        // Some writers set an empty `raw_data` beside a typed field.
-        Some(raw) if !raw.is_empty() || !has_typed_data(proto) => slot.read_raw(raw),
-        _ => slot.read_typed(proto),
-    }
+    let (dtype, shape) = (slot.dtype, slot.shape.clone());
+    Ok(Weight::from_source(dtype, shape, Raw { slot, data })?)
+}
+
+fn is_external(proto: &TensorProto) -> bool {
+    proto.data_location == Some(tensor_proto::DataLocation::External as i32)
+}
+
+/// Some writers set an empty `raw_data` beside a typed field.
+fn raw_data(proto: &TensorProto) -> Option<&Bytes> {
+    let raw = proto.raw_data.as_ref();
+    raw.filter(|raw| !raw.is_empty() || !has_typed_data(proto))
 }
 
 /// Reads a `.pb` file that holds one tensor, such as the test data of ONNX's suites.
@@ -105,8 +124,12 @@ fn has_typed_data(proto: &TensorProto) -> bool {
         && proto.uint64_data.is_empty())
 }
 
-/// The `length` bytes of a tensor whose `external_data` says where they lie.
-fn load_external(proto: &TensorProto, length: u64, external: &dyn ExternalData) -> Result<Bytes> {
+/// What `get` finds at location, offset and length of a tensor whose `external_data` says where its `length` bytes lie.
+fn of_external<T>(
+    proto: &TensorProto,
+    length: u64,
+    get: impl FnOnce(&str, u64, u64) -> std::io::Result<T>,
+) -> Result<T> {
     let name = proto.name();
     let entry = |key: &str| {
         let mut entries = proto.external_data.iter();
@@ -135,18 +158,40 @@ fn load_external(proto: &TensorProto, length: u64, external: &dyn ExternalData) 
         location: location.to_owned(),
         source,
     };
-    external.load(location, offset, length).map_err(in_tensor)
+    get(location, offset, length).map_err(in_tensor)
 }
 
 /// A tensor that is still to get its data.
-struct Slot<'a> {
-    name: &'a str,
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) name: String,
     dtype: DType,
     shape: Shape,
     elements: usize,
 }
 
-impl Slot<'_> {
+impl Slot {
+    /// The declared type and extents, checked.
+    fn new(proto: &TensorProto) -> Result<Slot> {
+        let name = proto.name();
+        let dtype = read_dtype(name, proto.data_type.unwrap_or_default())?;
+        let in_tensor = |source| Error::Tensor {
+            name: name.to_owned(),
+            source,
+        };
+        let shape = Shape::from_i64(&proto.dims).map_err(in_tensor)?;
+        let elements = shape.elements().map_err(in_tensor)?;
+        if proto.segment.is_some() {
+            return Err(data_error(name, "tensors in segments are not supported"));
+        }
+        Ok(Slot {
+            name: name.to_owned(),
+            dtype,
+            shape,
+            elements,
+        })
+    }
+
     /// The bytes of the packed data. Saturates, and then no data fits.
     fn raw_bytes(&self) -> usize {
         match self.dtype {
@@ -162,18 +207,18 @@ impl Slot<'_> {
         }
         let (dtype, shape) = (self.dtype, &self.shape);
         let what = format!("{dtype}{shape} needs {expected} {unit}, got {got}");
-        Err(data_error(self.name, what))
+        Err(data_error(&self.name, what))
     }
 
     fn made(&self, tensor: tilewright_tensor::Result<HostTensor>) -> Result<HostTensor> {
         tensor.map_err(|source| Error::Tensor {
-            name: self.name.to_owned(),
+            name: self.name.clone(),
             source,
         })
     }
 
     /// From `raw_data`: little endian, the sub-byte types packed from the low bits on.
-    fn read_raw(self, raw: &[u8]) -> Result<HostTensor> {
+    pub(crate) fn read_raw(&self, raw: &[u8]) -> Result<HostTensor> {
         self.check("bytes", self.raw_bytes(), raw.len())?;
         match self.dtype {
             DType::I4 | DType::U4 | DType::I2 | DType::U2 => {
@@ -185,7 +230,7 @@ impl Slot<'_> {
     }
 
     /// From the field that onnx.proto names for the element type.
-    fn read_typed(self, proto: &TensorProto) -> Result<HostTensor> {
+    fn read_typed(&self, proto: &TensorProto) -> Result<HostTensor> {
         match self.dtype {
             DType::F32 => self.read_values(&proto.float_data),
             DType::F64 => self.read_values(&proto.double_data),
@@ -212,13 +257,13 @@ impl Slot<'_> {
         }
     }
 
-    fn read_values<T: tilewright_tensor::Element>(self, values: &[T]) -> Result<HostTensor> {
+    fn read_values<T: tilewright_tensor::Element>(&self, values: &[T]) -> Result<HostTensor> {
         self.check("elements", self.elements, values.len())?;
         self.made(HostTensor::from_slice(&self.shape, values))
     }
 
     /// Integers from a wider field; those outside the element type's range are errors.
-    fn read_integers<T: Copy>(self, values: &[T], widen: fn(T) -> i128) -> Result<HostTensor> {
+    fn read_integers<T: Copy>(&self, values: &[T], widen: fn(T) -> i128) -> Result<HostTensor> {
         self.check("elements", self.elements, values.len())?;
         let (low, high) = self.dtype.int_range().unwrap_or((0, 0));
         let mut integers = Vec::with_capacity(values.len());
@@ -227,7 +272,7 @@ impl Slot<'_> {
             if !(low..=high).contains(&value) {
                 let dtype = self.dtype;
                 let what = format!("element {index} is {value}, outside the range of {dtype}");
-                return Err(data_error(self.name, what));
+                return Err(data_error(&self.name, what));
             }
             integers.push(value as i64);
         }
@@ -240,7 +285,7 @@ impl Slot<'_> {
             Ok(bits) => Ok(make(bits)),
             Err(_) => {
                 let what = format!("entry {index} of int32_data is {value}, too wide");
-                Err(data_error(self.name, what))
+                Err(data_error(&self.name, what))
             }
         };
         values.iter().enumerate().map(narrow).collect()

@@ -92,14 +92,20 @@ impl HostTensor {
         }
     }
 
-    /// Identifies the shared storage while any clone of the tensor lives: equal for clones and reshapes.
-    pub fn storage_id(&self) -> usize {
-        Arc::as_ptr(&self.words) as usize
-    }
-
     /// Identifies the shared storage for as long as the answer is kept.
     pub fn storage_ref(&self) -> StorageRef {
         StorageRef::new(&self.words)
+    }
+
+    /// A tensor of `words` that another one has; none where their count does not fit.
+    pub(crate) fn over(dtype: DType, shape: &Shape, words: Arc<Vec<u64>>) -> Option<HostTensor> {
+        let len = shape.elements().ok()?.checked_mul(dtype.size_bytes())?;
+        (len.div_ceil(8) == words.len()).then(|| HostTensor {
+            dtype,
+            shape: shape.clone(),
+            words,
+            len,
+        })
     }
 
     /// A tensor from its little-endian bytes, one whole element after another (sub-byte types unpacked).

@@ -3,6 +3,8 @@
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
 
+use crate::{DType, HostTensor, Shape};
+
 /// Which storage a tensor has: equal for its clones and reshapes, different for any other tensor, also for one that is made
 /// after this one is gone. It does not keep the data; it is a key for what was made from them.
 #[derive(Clone, Debug)]
@@ -11,6 +13,12 @@ pub struct StorageRef(Weak<Vec<u64>>);
 impl StorageRef {
     pub(crate) fn new(words: &Arc<Vec<u64>>) -> StorageRef {
         StorageRef(Arc::downgrade(words))
+    }
+
+    /// A tensor of `dtype` and `shape` with the storage, while any tensor has it; none too where the storage does not have
+    /// exactly the words for that.
+    pub fn tensor(&self, dtype: DType, shape: &Shape) -> Option<HostTensor> {
+        HostTensor::over(dtype, shape, self.0.upgrade()?)
     }
 
     /// Whether any tensor still has the storage. If not, none ever will.
@@ -36,7 +44,7 @@ impl Hash for StorageRef {
 
 #[cfg(test)]
 mod tests {
-    use crate::HostTensor;
+    use crate::{DType, HostTensor};
 
     #[test]
     fn clones_and_reshapes_are_the_same_storage_and_nothing_else_ever_is() {
@@ -50,6 +58,17 @@ mod tests {
             let other = HostTensor::from_vec([2, 3], vec![0f32; 6]).unwrap();
             assert_ne!(other.storage_ref(), key);
         }
+    }
+
+    #[test]
+    fn a_tensor_can_be_had_again_while_it_lives() {
+        let tensor = HostTensor::from_vec([2, 3], vec![1f32; 6]).unwrap();
+        let key = tensor.storage_ref();
+        let again = key.tensor(DType::F32, tensor.shape()).unwrap();
+        assert_eq!((&again, again.storage_ref()), (&tensor, key.clone()));
+        assert!(key.tensor(DType::F32, &[2, 4].into()).is_none());
+        drop((tensor, again));
+        assert!(key.tensor(DType::F32, &[2, 3].into()).is_none());
     }
 
     #[test]

@@ -161,7 +161,7 @@ fn names(graph: &Graph) -> Vec<&str> {
 
 #[test]
 fn sparse_initialisers_run_on_the_device() {
-    let dense = read_model(&model(), &NoExternalData).unwrap();
+    let dense = read_model(model(), &NoExternalData).unwrap();
     let blocks = sparse(&dense, &SparseOptions::new()).unwrap();
     assert_eq!(names(&dense), ["MatMul", "Add", "Relu", "Gemm"]);
     assert_eq!(names(&blocks), ["BsrMatMul", "Add", "Relu", "BsrMatMul"]);

@@ -17,7 +17,7 @@ pub struct Model(tilewright::Model);
 impl Model {
     /// Reads the bytes of an .onnx file whose weights are inside; throws what the model has that the engine has not.
     #[wasm_bindgen(constructor)]
-    pub fn new(bytes: &[u8], adapter: &Adapter) -> Result<Model, JsValue> {
+    pub fn new(bytes: Vec<u8>, adapter: &Adapter) -> Result<Model, JsValue> {
         let graph = read_model(bytes, &NoExternalData).map_err(error)?;
         let options = ModelOptions::default();
         Ok(Self(tilewright::Model::new(graph, &adapter.0, options)))
@@ -25,7 +25,7 @@ impl Model {
 
     /// The same without an adapter: every node runs by its reference, slowly.
     #[wasm_bindgen(js_name = onHost)]
-    pub fn on_host(bytes: &[u8]) -> Result<Model, JsValue> {
+    pub fn on_host(bytes: Vec<u8>) -> Result<Model, JsValue> {
         let graph = read_model(bytes, &NoExternalData).map_err(error)?;
         Ok(Self(tilewright::Model::host(
             graph,

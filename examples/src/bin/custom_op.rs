@@ -14,14 +14,14 @@ use tilewright_examples::models;
 fn main() -> Result<(), Box<dyn Error>> {
     let beta = HostTensor::from_vec([3], vec![-0.5f32, 0.0, 2.0])?;
     let file = models::gated(1.5, &beta)?;
-    let plain = onnx::read_model(&file, &NoExternalData).err();
+    let plain = onnx::read_model(file.clone(), &NoExternalData).err();
     let plain = plain.ok_or("the reader knows the operator without being told")?;
     println!("Without the operator: {plain}");
 
     let mut registry = Registry::default();
     GatedUnit::register(&mut registry);
     let options = ReadOptions::new().registry(registry);
-    let graph = onnx::read_model_with(&file, &NoExternalData, &options)?;
+    let graph = onnx::read_model_with(file.clone(), &NoExternalData, &options)?;
     println!("With it:\n{graph}");
 
     let x = samples::between(&[1, 3, 4], 1, -4.0, 4.0);

@@ -3,7 +3,7 @@
 use super::{Graph, Value};
 use crate::fact::MAX_FOLLOWED;
 use crate::limits::{empty, nothing};
-use crate::{Dim, Fact, Op, Result};
+use crate::{Dim, Fact, Op, Result, Weight};
 use tilewright_tensor::HostTensor;
 
 /// Folding is for shapes, axes and small or shrinking tensors: results up to this size, or up to the inputs' size.
@@ -52,29 +52,25 @@ impl Graph {
         op: &Op,
         inputs: &[Option<Value>],
         facts: &[Option<Fact>],
-    ) -> Result<Option<(Vec<HostTensor>, Folded)>> {
+    ) -> Result<Option<(Vec<Weight>, Folded)>> {
         if !op.folds() {
             return Ok(None);
         }
-        let (mut tensors, mut known) = (vec![], vec![]);
+        let (mut weights, mut known) = (vec![], vec![]);
         for input in inputs {
-            match input.map(|v| (self.constant_of(v), self.fact(v))) {
+            match input.map(|v| (self.weight_of(v), self.fact(v))) {
                 None => {
-                    tensors.push(None);
+                    weights.push(None);
                     known.push(None);
                 }
-                Some((Some(t), fact)) => {
-                    tensors.push(Some(t));
+                Some((Some(w), fact)) => {
+                    weights.push(Some(w));
                     known.push(fact);
                 }
                 Some(_) => return Ok(None),
             }
         }
-        let bytes_in: u64 = tensors
-            .iter()
-            .flatten()
-            .map(|t| t.bytes().len() as u64)
-            .sum();
+        let bytes_in: u64 = weights.iter().flatten().map(|w| w.bytes()).sum();
         // Data-dependent shapes of constants are found by computing them; there are not many more elements then.
         let outputs: Option<Vec<Fact>> = facts.iter().cloned().collect();
         let outputs = outputs.unwrap_or_default();
@@ -97,9 +93,9 @@ impl Graph {
         }
         let folded = match nothing(&outputs) {
             true => empty(&outputs)?,
-            false => op.reference(&tensors)?,
+            false => return Ok(Some((evaluated(op, &weights)?, all))),
         };
-        Ok(Some((folded, all)))
+        Ok(Some((folded.into_iter().map(Weight::from).collect(), all)))
     }
 
     /// Adds the symbolic values of outputs whose elements are only moved from inputs with symbolic values: the
@@ -167,12 +163,32 @@ impl Graph {
                 sizes.extend(dims);
                 tensors.push(Some(HostTensor::from_vec(shape, ids)?));
             } else {
-                let Some(t) = fact.constant() else {
+                let Some(t) = fact.load()? else {
                     return Ok(None);
                 };
-                tensors.push(Some(t.clone()));
+                tensors.push(Some(t));
             }
         }
         Ok(Some((sizes, tensors)))
     }
+}
+
+/// The outputs of `op`. One that has the very elements of a weight under another shape stays that weight, with its source.
+fn evaluated(op: &Op, weights: &[Option<&Weight>]) -> Result<Vec<Weight>> {
+    let loaded = weights.iter().map(|w| w.map(Weight::load).transpose());
+    let loaded = loaded.collect::<Result<Vec<_>>>()?;
+    let args: Vec<Option<&HostTensor>> = loaded.iter().map(Option::as_ref).collect();
+    let output = |made: HostTensor| {
+        let same = |t: &&HostTensor| {
+            t.dtype() == made.dtype()
+                && t.len() == made.len()
+                && t.storage_ref() == made.storage_ref()
+        };
+        let pairs = weights.iter().flatten().zip(args.iter().flatten());
+        match pairs.into_iter().find(|(_, t)| same(t)) {
+            Some((weight, _)) => weight.reshape(made.shape()),
+            None => Ok(made.into()),
+        }
+    };
+    op.reference(&args)?.into_iter().map(output).collect()
 }

@@ -30,10 +30,10 @@ impl BatchNormalization {
 impl BatchNormalization {
     /// The rows mean, scale / deviation and bias, made once from constant inputs; none where one is not constant.
     fn table(&self, cx: &mut Lower<'_>) -> Result<Option<kernels::View>> {
-        let Some(scale) = cx.constant(1) else {
+        let Some(scale) = cx.weight(1) else {
             return Ok(None);
         };
-        if (2..5).any(|i| cx.constant(i).is_none()) {
+        if (2..5).any(|i| cx.weight(i).is_none()) {
             return Ok(None);
         }
         let channels = scale.len();

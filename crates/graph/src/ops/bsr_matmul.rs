@@ -125,7 +125,7 @@ impl Operator for BsrMatMul {
     }
 
     fn place(&self, cx: &Placing<'_>) -> Place {
-        let constant = |i: usize| cx.inputs.opt(i).is_some_and(|f| f.constant().is_some());
+        let constant = |i: usize| cx.inputs.opt(i).is_some_and(|f| f.weight().is_some());
         if !(1..4).all(constant) {
             return Place::host("the sparse matrix is not constant");
         }

@@ -223,7 +223,7 @@ impl Weights {
         form: &str,
         pack: impl FnOnce(&HostTensor) -> Result<HostTensor>,
     ) -> Result<Weights> {
-        if cx.constant(1).is_some() {
+        if cx.weight(1).is_some() {
             let make = |w: &HostTensor| pack(&w.cast(DType::F32)?);
             let key = format!("{form} {}", filter_key(shape));
             return Ok(Weights::Packed(cx.packed(1, &key, make)?));

@@ -191,12 +191,12 @@ impl Operator for QLinearConv {
     }
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
-        let bias = match cx.constant(8) {
+        let bias = match cx.weight(8) {
             Some(_) => int8::integers(cx, 8, 0)?,
             None => vec![],
         };
-        let (x_scale, y_scale) = (int8::floats(cx, 1)[0], int8::floats(cx, 6)[0]);
-        let scales = int8::floats(cx, 4).into_iter();
+        let (x_scale, y_scale) = (int8::floats(cx, 1)?[0], int8::floats(cx, 6)?[0]);
+        let scales = int8::floats(cx, 4)?.into_iter();
         let scales = scales.map(|s| x_scale * s / y_scale).collect();
         let quantised = Quantised {
             filter: 3,

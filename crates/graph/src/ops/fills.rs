@@ -306,8 +306,8 @@ impl Operator for Range {
     }
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
-        let one = |i: usize| match cx.constant(i) {
-            Some(t) => word(t),
+        let one = |i: usize| match cx.constant(i)? {
+            Some(t) => word(&t),
             None => Err(cx.error(format!("input {i} is not known"))),
         };
         let dispatches = range(cx.caps(), one(0)?, one(2)?, &cx.output(0)?)?;

@@ -12,7 +12,7 @@ use tilewright_tensor::{DType, HostTensor, Shape};
 pub(super) fn need_constants(cx: &Placing<'_>, inputs: &[usize]) -> Option<Place> {
     let open = |&&i: &&usize| {
         let fact = cx.inputs.opt(i);
-        fact.is_some_and(|f| f.constant().is_none())
+        fact.is_some_and(|f| f.weight().is_none())
     };
     let found = inputs.iter().find(open)?;
     Some(Place::host(format!("input {found} is not constant")))
@@ -64,16 +64,16 @@ pub(super) fn packed(cx: &mut Lower<'_>, i: usize, shape: Vec<usize>) -> Result<
 
 /// The integers of a constant; `default` where the input is left out.
 pub(super) fn integers(cx: &Lower<'_>, i: usize, default: i32) -> Result<Vec<i32>> {
-    match cx.constant(i) {
+    match cx.constant(i)? {
         Some(t) => Ok(t.to_i64()?.into_iter().map(|v| v as i32).collect()),
         None => Ok(vec![default]),
     }
 }
 
 /// The floats of a constant.
-pub(super) fn floats(cx: &Lower<'_>, i: usize) -> Vec<f32> {
-    let values = cx.constant(i).map(HostTensor::to_f64).unwrap_or_default();
-    values.into_iter().map(|v| v as f32).collect()
+pub(super) fn floats(cx: &Lower<'_>, i: usize) -> Result<Vec<f32>> {
+    let values = cx.constant(i)?.map(|t| t.to_f64()).unwrap_or_default();
+    Ok(values.into_iter().map(|v| v as f32).collect())
 }
 
 /// A zero point on the device, as i32: those of unsigned types are small.
@@ -93,7 +93,7 @@ pub(super) enum LeftZero {
 
 impl LeftZero {
     pub(super) fn new(cx: &Lower<'_>, i: usize) -> Result<LeftZero> {
-        if cx.opt_input(i).is_some() && cx.constant(i).is_none_or(|t| t.len() != 1) {
+        if cx.opt_input(i).is_some() && cx.weight(i).is_none_or(|w| w.len() != 1) {
             return Ok(LeftZero::Device(device_zero(cx, i)?));
         }
         Ok(LeftZero::Known(integers(cx, i, 0)?[0]))

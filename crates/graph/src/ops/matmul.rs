@@ -151,7 +151,7 @@ pub(super) fn multiply_on_device(
         b.shape.push(1);
     }
     let matrix = b.shape.len() == 2 || b.shape[..b.shape.len() - 2].iter().all(|&n| n == 1);
-    let dispatches = if cx.constant(1).is_some() && matrix {
+    let dispatches = if cx.weight(1).is_some() && matrix {
         let width = kernels::panel_width(cx.caps());
         let shape = b.shape[b.shape.len() - 2..].to_vec();
         let key = format!("panels {width} {shape:?} {trans_b}");

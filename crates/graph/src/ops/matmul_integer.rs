@@ -62,8 +62,8 @@ impl Operator for MatMulInteger {
         let a = int8::packed(cx, 0, a)?;
         let [m, n] = [y.shape[y.shape.len() - 2], y.last()];
         let batches = y.elements() / (m * n).max(1);
-        let constant = cx.constant(1).is_some() && b.len() == 2;
-        let known = cx.opt_input(3).is_none() || cx.constant(3).is_some();
+        let constant = cx.weight(1).is_some() && b.len() == 2;
+        let known = cx.opt_input(3).is_none() || cx.weight(3).is_some();
         if constant && known {
             let values = ColumnValues {
                 zeros: int8::integers(cx, 3, 0)?,
@@ -224,8 +224,8 @@ impl Operator for QLinearMatMul {
         let a_zero = Zero::Known(int8::integers(cx, 2, 0)?[0]);
         let [m, n] = [y.shape[y.shape.len() - 2], y.last()];
         let batches = y.elements() / (m * n).max(1);
-        let (a_scale, y_scale) = (int8::floats(cx, 1)[0], int8::floats(cx, 6)[0]);
-        let scales = int8::floats(cx, 4).into_iter();
+        let (a_scale, y_scale) = (int8::floats(cx, 1)?[0], int8::floats(cx, 6)?[0]);
+        let scales = int8::floats(cx, 4)?.into_iter();
         let values = ColumnValues {
             zeros: int8::integers(cx, 5, 0)?,
             bias: vec![],

@@ -176,8 +176,8 @@ impl Operator for Pad {
         let pads = Pad::by_axis(x.shape.len(), &pads, cx.opt_ints(3)?, 0)?;
         let begin: Vec<i64> = pads.into_iter().map(|(begin, _)| begin).collect();
         let value = cx.opt_input(2);
-        let padding = match (self.mode, &value, cx.constant(2)) {
-            (PadMode::Constant, _, Some(value)) => Padding::Known(word(value)?),
+        let padding = match (self.mode, &value, cx.constant(2)?) {
+            (PadMode::Constant, _, Some(value)) => Padding::Known(word(&value)?),
             (PadMode::Constant, Some(value), None) => Padding::View(value),
             (PadMode::Constant, None, None) => Padding::Known(0),
             (PadMode::Reflect, ..) => Padding::Reflect,

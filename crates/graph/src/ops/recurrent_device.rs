@@ -122,7 +122,7 @@ fn matrix(
         let lines = (0..count).flat_map(|d| rows.clone().map(move |row| (d * all + row) * k));
         Ok(from.select([count, rows.len(), k], lines.flat_map(|at| at..at + k))?)
     };
-    if cx.constant(i).is_some() {
+    if cx.weight(i).is_some() {
         let width = kernels::panel_width(cx.caps());
         let key = format!("gates {rows:?} of {count} x {all} x {k} in panels of {width}");
         let view = cx.derived(i, key, |w| Ok(kernels::pack_b(&take(w)?, true, width)?))?;

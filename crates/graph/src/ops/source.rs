@@ -3,7 +3,7 @@
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Place, Placing};
 use crate::op::Operator;
-use crate::{Attrs, Error, Fact, Result};
+use crate::{Attrs, Error, Fact, Result, Weight};
 use std::sync::Arc;
 use tilewright_tensor::HostTensor;
 
@@ -83,7 +83,7 @@ impl Operator for State {
 #[derive(Clone, Debug)]
 pub struct Constant {
     /// Its value.
-    pub tensor: HostTensor,
+    pub tensor: Weight,
 }
 
 impl Operator for Constant {
@@ -95,9 +95,10 @@ impl Operator for Constant {
 
     /// One of ONNX's `value`, `value_int`, `value_ints`, `value_float`, `value_floats`.
     fn from_attrs(_: &str, attrs: &Attrs) -> Result<Self> {
-        let tensor = if let Some(t) = attrs.opt::<HostTensor>("value")? {
-            t
-        } else if let Some(v) = attrs.opt::<i64>("value_int")? {
+        if let Some(tensor) = attrs.opt::<Weight>("value")? {
+            return Ok(Constant { tensor });
+        }
+        let tensor = if let Some(v) = attrs.opt::<i64>("value_int")? {
             HostTensor::scalar(v)
         } else if let Some(v) = attrs.opt::<Vec<i64>>("value_ints")? {
             HostTensor::from_vec([v.len()], v)?
@@ -108,7 +109,9 @@ impl Operator for Constant {
         } else {
             return Err(Error::op("Constant", "has no numeric value"));
         };
-        Ok(Constant { tensor })
+        Ok(Constant {
+            tensor: tensor.into(),
+        })
     }
 
     fn infer(&self, _: Facts<'_>) -> Result<Vec<Fact>> {
@@ -116,7 +119,7 @@ impl Operator for Constant {
     }
 
     fn reference(&self, _: Tensors<'_>) -> Result<Vec<HostTensor>> {
-        Ok(vec![self.tensor.clone()])
+        Ok(vec![self.tensor.load()?])
     }
 
     fn place(&self, cx: &Placing<'_>) -> Place {

@@ -43,7 +43,7 @@ fn channels(
     let mut parts = vec![];
     for v in &visit.inputs[1..] {
         let fact = v.and_then(|v| new.fact(v));
-        match fact.and_then(Fact::constant) {
+        match fact.map_or(Ok(None), Fact::load)? {
             Some(t) => parts.push(t.to_f64()),
             None => return Ok(None),
         }
@@ -80,10 +80,10 @@ fn into_convolution(
     };
     let constant = |i: usize| {
         let v = node.inputs.get(i).copied().flatten();
-        v.and_then(|v| new.constant_of(v)).cloned()
+        v.map_or(Ok(None), |v| new.constant_of(v))
     };
     let has_bias = node.inputs.get(2).is_some_and(Option::is_some);
-    let (Some(w), bias) = (constant(1), constant(2)) else {
+    let (Some(w), bias) = (constant(1)?, constant(2)?) else {
         return Ok(None);
     };
     if w.shape()[axis] != factor.len() || (has_bias && bias.is_none()) {

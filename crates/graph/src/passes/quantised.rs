@@ -6,7 +6,7 @@ use super::{Visit, layout, rewrite};
 use crate::lower::is_stored;
 use crate::ops::{Binary, Cast, Clip, Conv, QLinearConv, QLinearMatMul, Unary};
 use crate::ops::{DequantizeLinear, Granularity, QuantizeLinear};
-use crate::{Graph, Op, Result, Value};
+use crate::{Graph, Op, Result, Value, Weight};
 use std::collections::{HashMap, HashSet};
 use tilewright_device::Caps;
 use tilewright_tensor::{DType, HostTensor};
@@ -64,8 +64,9 @@ impl<'a> Pass<'a> {
         };
         let scale = node.inputs.get(1).copied().flatten();
         let zero = node.inputs.get(2).copied().flatten();
+        // Scalars are in host memory.
         let one = |v: Option<Value>| {
-            let tensor = v.and_then(|v| self.graph.constant_of(v));
+            let tensor = self.graph.fact(v?)?.constant();
             tensor.filter(|t| t.len() == 1).map(|t| t.to_f64()[0])
         };
         let (Some(scale), Some(_)) = (scale, one(scale)) else {
@@ -115,25 +116,31 @@ impl<'a> Pass<'a> {
     }
 
     /// The tensor behind the DequantizeLinear that makes `v`, with constant scales.
-    fn source(&self, v: Option<Value>) -> Option<Source> {
-        let node = self.graph.node(v?);
-        let Op::DequantizeLinear(op) = &node.op else {
-            return None;
+    fn source(&self, v: Option<Value>) -> Result<Option<Source>> {
+        let Some(node) = v.map(|v| self.graph.node(v)) else {
+            return Ok(None);
         };
         let input = |i: usize| node.inputs.get(i).copied().flatten();
-        let (value, scale, zero) = (input(0)?, input(1)?, input(2));
-        let constant = |v: Value| self.graph.constant_of(v);
-        let scales = constant(scale).filter(|t| t.dtype() == DType::F32)?;
-        if op.granularity.block_size != 0 || zero.is_some_and(|z| constant(z).is_none()) {
-            return None;
+        let (Op::DequantizeLinear(op), Some(value), Some(scale)) = (&node.op, input(0), input(1))
+        else {
+            return Ok(None);
+        };
+        let zero = input(2);
+        let open = |z: Value| self.graph.weight_of(z).is_none();
+        let scales = self.graph.constant_of(scale)?;
+        let Some(scales) = scales.filter(|t| t.dtype() == DType::F32) else {
+            return Ok(None);
+        };
+        if op.granularity.block_size != 0 || zero.is_some_and(open) {
+            return Ok(None);
         }
-        Some(Source {
+        Ok(Some(Source {
             value,
             scale,
             zero,
-            scales: scales.to_vec().ok()?,
+            scales: scales.to_vec()?,
             axis: op.granularity.axis,
-        })
+        }))
     }
 
     /// Value, scale and zero point of a source in the new graph.
@@ -171,7 +178,7 @@ impl<'a> Pass<'a> {
         conv: &Conv,
     ) -> Result<Option<Form>> {
         let inputs = &self.graph.node(v).inputs;
-        let (x, w) = (self.source(inputs[0]), self.source(inputs[1]));
+        let (x, w) = (self.source(inputs[0])?, self.source(inputs[1])?);
         let (Some(x), Some(w)) = (x, w) else {
             return Ok(None);
         };
@@ -181,7 +188,7 @@ impl<'a> Pass<'a> {
         }
         let bias = match inputs.get(2).copied().flatten() {
             None => None,
-            Some(b) => match self.whole_bias(Some(b), &x, &w) {
+            Some(b) => match self.whole_bias(Some(b), &x, &w)? {
                 Some(b) => visit.made.get(&b).copied(),
                 None => return Ok(None),
             },
@@ -196,13 +203,18 @@ impl<'a> Pass<'a> {
     }
 
     /// The i32 bias in units of the product's scale.
-    fn whole_bias(&self, b: Option<Value>, x: &Source, w: &Source) -> Option<Value> {
-        let b = self.source(b)?;
-        let fact = self.graph.fact(b.value)?;
-        let zero = b.zero.and_then(|z| self.graph.constant_of(z));
+    fn whole_bias(&self, b: Option<Value>, x: &Source, w: &Source) -> Result<Option<Value>> {
+        let Some(b) = self.source(b)? else {
+            return Ok(None);
+        };
+        let i32 = self
+            .graph
+            .fact(b.value)
+            .is_some_and(|f| f.dtype == DType::I32);
+        let zero = b.zero.map_or(Ok(None), |z| self.graph.constant_of(z))?;
         let none = zero.is_none_or(|z| z.to_f64().iter().all(|&z| z == 0.0));
         if x.scales.is_empty() || w.scales.is_empty() || b.scales.is_empty() {
-            return None;
+            return Ok(None);
         }
         let count = w.scales.len().max(b.scales.len());
         let close = (0..count).all(|i| {
@@ -210,12 +222,12 @@ impl<'a> Pass<'a> {
             // Exporters compute the unit in f32 too, or in f64.
             (b.scales[i % b.scales.len()] - unit).abs() <= 1e-6 * unit.abs()
         });
-        (fact.dtype == DType::I32 && none && close).then_some(b.value)
+        Ok((i32 && none && close).then_some(b.value))
     }
 
     fn product(&self, visit: &Visit<'_>, new: &mut Graph, v: Value) -> Result<Option<Form>> {
         let inputs = &self.graph.node(v).inputs;
-        let (a, b) = (self.source(inputs[0]), self.source(inputs[1]));
+        let (a, b) = (self.source(inputs[0])?, self.source(inputs[1])?);
         let (Some(a), Some(b)) = (a, b) else {
             return Ok(None);
         };
@@ -243,11 +255,16 @@ fn dequantised(
     new: &mut Graph,
     op: &DequantizeLinear,
 ) -> Result<Option<Vec<Value>>> {
-    let constants: Option<Vec<Option<&HostTensor>>> = (visit.inputs.iter())
-        .map(|v| v.map_or(Some(None), |v| new.constant_of(v).map(Some)))
+    let constants: Option<Vec<Option<&Weight>>> = (visit.inputs.iter())
+        .map(|v| v.map_or(Some(None), |v| new.weight_of(v).map(Some)))
         .collect();
     if let Some(constants) = constants {
-        let folded = visit.node.op.reference(&constants)?;
+        let loaded = constants
+            .into_iter()
+            .map(|w| w.map(Weight::load).transpose());
+        let loaded = loaded.collect::<Result<Vec<_>>>()?;
+        let args: Vec<_> = loaded.iter().map(Option::as_ref).collect();
+        let folded = visit.node.op.reference(&args)?;
         return Ok(Some(folded.into_iter().map(|t| new.constant(t)).collect()));
     }
     let Some(mut parts) = Parameters::new(visit, new, op.granularity)? else {
@@ -305,13 +322,13 @@ impl Parameters {
         };
         let constant = |new: &Graph, i: usize| {
             let v = visit.inputs.get(i).copied().flatten();
-            v.and_then(|v| new.constant_of(v)).cloned()
+            v.map_or(Ok(None), |v| new.constant_of(v))
         };
-        let Some(scale) = constant(new, 1).filter(|s| s.dtype() == DType::F32) else {
+        let Some(scale) = constant(new, 1)?.filter(|s| s.dtype() == DType::F32) else {
             return Ok(None);
         };
         let has_zero = visit.inputs.get(2).is_some_and(Option::is_some);
-        let zero = constant(new, 2);
+        let zero = constant(new, 2)?;
         if of.block_size != 0 || (has_zero && zero.is_none()) {
             return Ok(None);
         }

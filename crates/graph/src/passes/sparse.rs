@@ -131,7 +131,7 @@ fn weight(
     transposed: bool,
     options: &SparseOptions,
 ) -> Result<Option<Bsr>> {
-    let Some(dense) = new.constant_of(value) else {
+    let Some(dense) = new.constant_of(value)? else {
         return Ok(None);
     };
     let &[rows, cols] = &dense.shape()[..] else {
@@ -144,11 +144,11 @@ fn weight(
         [height, width]
     };
     let float = matches!(dense.dtype(), DType::F32 | DType::F16);
-    if !float || dense.is_empty() || Bsr::block_sparsity(dense, block)? < options.threshold {
+    if !float || dense.is_empty() || Bsr::block_sparsity(&dense, block)? < options.threshold {
         return Ok(None);
     }
     if !transposed {
-        return Ok(Some(Bsr::from_dense(dense, options.block_size)?));
+        return Ok(Some(Bsr::from_dense(&dense, options.block_size)?));
     }
     let across = (0..rows * cols).map(|at| at % rows * cols + at / rows);
     let turned = dense.select([cols, rows], across)?;

@@ -34,7 +34,7 @@ fn is_weighted(op: &Op) -> bool {
 /// The value of a tensor filled with one value, if its shape is constant and there is room for it.
 fn filled(visit: &Visit<'_>, new: &mut Graph, left: &mut u64) -> Result<Option<Vec<Value>>> {
     let shape = visit.inputs.first().copied().flatten();
-    let shape = shape.and_then(|v| new.constant_of(v)).cloned();
+    let shape = shape.map_or(Ok(None), |v| new.constant_of(v))?;
     let fact = visit.node.outputs.first().and_then(Option::as_ref);
     let (Some(shape), Some(fact)) = (shape, fact) else {
         return Ok(None);
@@ -50,8 +50,8 @@ fn filled(visit: &Visit<'_>, new: &mut Graph, left: &mut u64) -> Result<Option<V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Fact;
     use crate::ops::{ConstantOfShape, MatMul};
+    use crate::{Fact, Weight};
     use tilewright_tensor::{DType, HostTensor};
 
     #[test]
@@ -67,7 +67,7 @@ mod tests {
         graph.output("w", w);
         let held = |most| {
             let after = weights(&graph, most).unwrap();
-            after.constant_of(after.outputs()[1].1).map(HostTensor::len)
+            after.weight_of(after.outputs()[1].1).map(Weight::len)
         };
         assert_eq!(held(240_000), Some(60_000));
         assert_eq!(held(239_999), None);

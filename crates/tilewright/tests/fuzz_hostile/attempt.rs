@@ -50,7 +50,7 @@ pub(crate) struct Reached {
 pub(crate) fn attempt(file: &[u8], given: &[(String, HostTensor)], seed: u64) -> Reached {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut reached = Reached::default();
-    let graph = match read_model(file, &NoExternalData) {
+    let graph = match read_model(file.to_vec(), &NoExternalData) {
         Ok(graph) => graph,
         Err(error) => {
             told(&error);

@@ -125,7 +125,7 @@ fn of_case(case: &Case) -> Option<Base> {
     }
     let file = net.model().encode_to_vec();
     let name = format!("case {} `{}`", case.op.name(), case.name);
-    let read = read_model(&file, &NoExternalData);
+    let read = read_model(file.clone(), &NoExternalData);
     let fits = file.len() <= MOST_BYTES && !matches!(read, Err(Error::UnknownOperator { .. }));
     fits.then_some(Base { name, file, inputs })
 }

@@ -1,10 +1,10 @@
 //! Hostile files: each is a typed error of the reader that says what is wrong and where, within its memory.
 
 use prost::Message;
-use tilewright::DType;
 use tilewright::graph::{Attr, Error as GraphError};
 use tilewright::onnx::proto::{ModelProto, SparseTensorProto, StringStringEntryProto, TensorProto};
-use tilewright::onnx::{Error, NoExternalData, read_model, read_model_file};
+use tilewright::onnx::{Bytes, Error, NoExternalData, read_model, read_model_file};
+use tilewright::{DType, HostTensor};
 
 use crate::alloc::peak_of;
 use crate::build::{Net, claim, floats, function, import, node, relu, says};
@@ -12,7 +12,7 @@ use crate::build::{Net, claim, floats, function, import, node, relu, says};
 /// The error of reading a model.
 fn refused(model: &ModelProto) -> Error {
     let file = model.encode_to_vec();
-    let (result, peak) = peak_of(|| read_model(&file, &NoExternalData));
+    let (result, peak) = peak_of(|| read_model(file.clone(), &NoExternalData));
     assert!(peak < 64 << 20, "{peak} bytes in use");
     match result {
         Err(error) => error,
@@ -24,7 +24,7 @@ fn refused(model: &ModelProto) -> Error {
 fn truncated_files() {
     let file = crate::nets::nets()[0].file.clone();
     for length in 0..file.len() {
-        match read_model(&file[..length], &NoExternalData) {
+        match read_model(file[..length].to_vec(), &NoExternalData) {
             // An end between two fields is that of a shorter message.
             Ok(_)
             | Err(Error::Decode { .. } | Error::Model { .. } | Error::UnknownOperator { .. }) => {}
@@ -32,13 +32,32 @@ fn truncated_files() {
         }
     }
     assert!(matches!(
-        read_model(&file[..file.len() / 2], &NoExternalData),
+        read_model(file[..file.len() / 2].to_vec(), &NoExternalData),
         Err(Error::Decode { .. })
     ));
     assert!(matches!(
-        read_model(&[], &NoExternalData),
+        read_model(vec![], &NoExternalData),
         Err(Error::Model { .. })
     ));
+}
+
+/// Weights are left in the file's bytes, or in the file.
+#[test]
+fn large_weights_are_not_copied() {
+    let weight = HostTensor::zeros(DType::F32, [1 << 22]).unwrap();
+    let (size, slack) = (16 << 20, 1 << 20);
+    let file = relu().init("w", &weight).output("w").model();
+    let file = file.encode_to_vec();
+    let bytes = Bytes::from(file.clone());
+    let (graph, peak) = peak_of(|| read_model(bytes, &NoExternalData).unwrap());
+    assert!(peak < slack, "{peak} bytes beside the file's");
+    drop(graph);
+    let path = std::env::temp_dir().join(format!("tilewright-large-{}", std::process::id()));
+    std::fs::write(&path, &file).unwrap();
+    let (graph, peak) = peak_of(|| read_model_file(&path).unwrap());
+    assert!(peak < size + slack, "{peak} bytes for a file of {size}");
+    drop(graph);
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn run(graph: Graph, inputs: &[(&str, HostTensor)], limits: RunLimits) -> Result
 fn fails(net: Net, inputs: &[(&str, HostTensor)]) -> String {
     let file = net.model().encode_to_vec();
     let (said, peak) = peak_of(|| {
-        let graph = match read_model(&file, &NoExternalData) {
+        let graph = match read_model(file.clone(), &NoExternalData) {
             Ok(graph) => graph,
             Err(error) => return error.to_string(),
         };
@@ -118,7 +118,7 @@ fn regions_beyond_all_images() {
             .output("y");
         let file = net.model().encode_to_vec();
         let (result, peak) = peak_of(|| {
-            let graph = read_model(&file, &NoExternalData).unwrap();
+            let graph = read_model(file.clone(), &NoExternalData).unwrap();
             let inputs = [("x", floats(&[1, 1, 2, 2])), ("regions", region)];
             run(graph, &inputs, limits())
         });
@@ -140,7 +140,7 @@ fn layers_of_many_steps() {
     };
     let plan = |steps: &str| {
         let file = net(steps).model().encode_to_vec();
-        let graph = read_model(&file, &NoExternalData).unwrap();
+        let graph = read_model(file.clone(), &NoExternalData).unwrap();
         let mut bindings = tilewright::graph::Bindings::default();
         for symbol in graph.symbols() {
             bindings.set(symbol, 1_000_000);
@@ -248,7 +248,7 @@ fn graphs_in_graphs() {
         for depth in [6, 24, 30, 31, 40] {
             let file = nested(op, depth).model().encode_to_vec();
             let begin = std::time::Instant::now();
-            let (result, peak) = peak_of(|| match read_model(&file, &NoExternalData) {
+            let (result, peak) = peak_of(|| match read_model(file.clone(), &NoExternalData) {
                 Ok(graph) => {
                     let _ = planned(&graph, &Default::default());
                     run(graph, &inputs, limits()).map_err(|e| e.to_string())
@@ -343,7 +343,7 @@ fn more_work_than_allowed() {
     says(&fails(net, &inputs), &["MatMul of c", "bytes", "4194304"]);
     let mut no_time = limits();
     no_time.wall_time = Duration::ZERO;
-    let graph = read_model(&relu().model().encode_to_vec(), &NoExternalData).unwrap();
+    let graph = read_model(relu().model().encode_to_vec(), &NoExternalData).unwrap();
     let error = run(graph, &[("x", floats(&[2]))], no_time)
         .unwrap_err()
         .to_string();
@@ -371,7 +371,7 @@ fn more_memory_than_allowed() {
 #[test]
 fn inputs_that_do_not_fit() {
     let told = |inputs: &[(&str, HostTensor)]| {
-        let graph = read_model(&relu().model().encode_to_vec(), &NoExternalData).unwrap();
+        let graph = read_model(relu().model().encode_to_vec(), &NoExternalData).unwrap();
         match run(graph, inputs, limits()) {
             Err(GraphError::Input { name, what }) => format!("{name}: {what}"),
             other => panic!("{other:?}"),
@@ -432,7 +432,7 @@ fn long_chains() {
         assert!(file.len() < 300_000, "{}", file.len());
         let begin = std::time::Instant::now();
         let ((), peak) = peak_of(|| {
-            if let Ok(graph) = read_model(&file, &NoExternalData) {
+            if let Ok(graph) = read_model(file.clone(), &NoExternalData) {
                 let mut bindings = tilewright::graph::Bindings::default();
                 graph
                     .symbols()

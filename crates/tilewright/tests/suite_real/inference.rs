@@ -27,7 +27,7 @@ fn inferred(test: &Test, mut model: ModelProto) -> Result<HashMap<String, Option
     names.dedup_by(|a, b| a.name() == b.name());
     graph.output = names;
     model.graph = Some(graph);
-    let graph = read_model(&model.encode_to_vec(), &ModelDir::of_model(test.path()))?;
+    let graph = read_model(model.encode_to_vec(), &ModelDir::of_model(test.path()))?;
     let outputs = graph.outputs().iter();
     Ok(outputs
         .map(|(name, value)| (name.to_string(), graph.fact(*value).cloned()))

@@ -229,7 +229,7 @@ fn free_unet() -> Graph {
             value,
         };
     }
-    read_model(&model.encode_to_vec(), &NoExternalData).unwrap()
+    read_model(model.encode_to_vec(), &NoExternalData).unwrap()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tilewright_kernels::{self as kernels, ResizeAxis, ResizeShape};
 use tilewright_tensor::{DType, HostTensor};
 
 pub(super) fn place(op: &Resize, cx: &Placing<'_>) -> Place {
-    let constant = |i: usize| cx.inputs.opt(i).is_none_or(|f| f.constant().is_some());
+    let constant = |i: usize| cx.inputs.opt(i).is_none_or(|f| f.weight().is_some());
     if op.transform == Transform::TfCropAndResize && !constant(1) {
         return Place::host("the region is not constant");
     }
@@ -61,12 +61,12 @@ pub(super) fn lower(op: &Resize, cx: &mut Lower<'_>) -> Result<()> {
 }
 
 fn extents(op: &Resize, cx: &Lower<'_>, from: &[usize], to: &[usize]) -> Result<Vec<Extent>> {
-    let given = |i: usize| cx.constant(i).filter(|t| !t.is_empty());
+    let given = |i: usize| Result::Ok(cx.constant(i)?.filter(|t| !t.is_empty()));
     let region = match op.transform {
-        Transform::TfCropAndResize => given(1).map(HostTensor::to_f64),
+        Transform::TfCropAndResize => given(1)?.map(|t| t.to_f64()),
         _ => None,
     };
-    let targets = match (given(2), given(3)) {
+    let targets = match (given(2)?, given(3)?) {
         (Some(scales), _) => Target::Scales(scales.to_f64()),
         (None, Some(sizes)) => Target::Sizes(sizes.to_i64()?),
         (None, None) => {

@@ -135,7 +135,7 @@ impl Pass<'_> {
         }
         let full = |new: &Graph, v: &Value| {
             new.fact(*v)
-                .is_some_and(|f| f.rank() == rank && f.constant().is_none())
+                .is_some_and(|f| f.rank() == rank && f.weight().is_none())
         };
         let values = || visit.inputs.iter().flatten();
         let twins = values().filter(|v| full(new, v) && self.twins.contains_key(*v));
@@ -163,7 +163,7 @@ impl Pass<'_> {
         if fact.elements().known() == Some(1) || fact.rank() == 0 {
             return Ok(Some(v));
         }
-        if let Some(tensor) = fact.constant() {
+        if let Some(tensor) = fact.load()? {
             let missing = vec![1; rank - fact.rank()];
             let shape = [missing, tensor.shape().to_vec()].concat();
             let last = Layout::ChannelsLast.tensor_from_first(&tensor.reshape(shape)?)?;
