@@ -94,6 +94,13 @@ const FEW: usize = 4;
 const SOFTWARE_SCORES: usize = 64 << 20;
 
 impl Attention<'_> {
+    /// Whether everything lies so that four elements are loaded at once.
+    fn by_fours(&self) -> bool {
+        let all = [&self.q, &self.k, &self.v, &self.y];
+        let strides = all.iter().all(|h| h.by.iter().all(|n| n % 4 == 0));
+        self.head % 4 == 0 && self.v_head % 4 == 0 && strides
+    }
+
     /// Elements of the matrix of scores \[batch, heads, queries, keys\].
     #[must_use]
     pub fn scores(&self) -> usize {
@@ -218,6 +225,13 @@ impl Attention<'_> {
     }
 }
 
+/// Strides of item, head and place, as the shader takes them.
+fn strides(heads: &Heads<'_>) -> Result<[u32; 4]> {
+    let size = |value| index(KERNEL, "a stride", value);
+    let [item, head, place] = heads.by;
+    Ok([size(item)?, size(head)?, size(place)?, 0])
+}
+
 /// Attention with running sums: no memory besides the operands. Values have at most 256 elements.
 ///
 /// # Errors
@@ -229,15 +243,7 @@ pub fn attention(caps: &Caps, of: &Attention<'_>) -> Result<Vec<Dispatch>> {
         return Err(Error::shape(KERNEL, what));
     }
     let blocks = of.v_head.div_ceil(64) as u32;
-    let strides = |heads: &Heads<'_>| -> Result<[u32; 4]> {
-        let size = |value| index(KERNEL, "a stride", value);
-        let [item, head, place] = heads.by;
-        Ok([size(item)?, size(head)?, size(place)?, 0])
-    };
-    let all = [&of.q, &of.k, &of.v, &of.y];
-    let four = of.head % 4 == 0
-        && of.v_head % 4 == 0
-        && all.iter().all(|h| h.by.iter().all(|n| n % 4 == 0));
+    let four = of.by_fours();
     // Twice the queries for a tile of keys, where accumulators and workgroup memory allow.
     let twice = blocks <= 2
         && of.queries > 16
@@ -298,82 +304,112 @@ pub fn attention_by_products(
     kept: Option<(&View, Scores)>,
 ) -> Result<Vec<Dispatch>> {
     of.check(caps)?;
-    let share = of.heads / of.groups;
-    // One query of each head: the heads that share keys are the rows of one product.
-    let folded = of.queries == 1;
-    let (m, batch) = if folded {
-        (share, vec![of.batch, of.groups])
-    } else {
-        (of.queries, vec![of.batch, of.groups, share])
-    };
-    let ld = |of: &Heads<'_>| if folded { of.by[1] } else { of.by[2] };
-    // Strides along item, key head, and query head of a key head; keys and values are shared along the last.
-    let steps = |[item, head]: [usize; 2], shared: bool| {
-        let inner = if shared {
-            [head, 0]
-        } else {
-            [head * share, head]
-        };
-        let mut steps = vec![item, inner[0], inner[1]];
-        steps.truncate(batch.len());
-        steps
-    };
-    let rows = of.queries * of.keys;
-    let matrix = Operand {
-        view: scores,
-        layout: Layout::Rows,
-        ld: of.keys,
-        batch: steps([of.heads * rows, rows], false),
-    };
-    let heads = |heads: &Heads<'_>, shared| steps([heads.by[0], heads.by[1]], shared);
-    let q = Operand {
-        view: of.q.view,
-        layout: Layout::Rows,
-        ld: ld(&of.q),
-        batch: heads(&of.q, false),
-    };
-    let kv = |of: &Heads<'_>, layout| (layout, of.by[2], heads(of, true));
-    let (k, v) = (kv(&of.k, Layout::Cols), kv(&of.v, Layout::Rows));
-    let operand = |view, (layout, ld, batch): (Layout, usize, Vec<usize>)| Operand {
-        view,
-        layout,
-        ld,
-        batch,
-    };
-    let y = Operand {
-        view: of.y.view,
-        layout: Layout::Rows,
-        ld: ld(&of.y),
-        batch: heads(&of.y, false),
-    };
-    let mut out = gemm(
+    let products = Products::new(of);
+    let matrix = products.scores(scores);
+    let mut out = products.gemm(
         caps,
-        &Gemm {
-            m,
-            n: of.keys,
-            k: of.head,
-            batch: batch.clone(),
-            a: q,
-            b: operand(of.k.view, k),
-            c: matrix.clone(),
-            epilogue: None,
-        },
+        [of.keys, of.head],
+        products.rows(&of.q),
+        products.shared(&of.k, Layout::Cols),
+        matrix.clone(),
     )?;
     out.push(softmax(caps, of, scores, kept)?);
-    out.extend(gemm(
+    out.extend(products.gemm(
         caps,
-        &Gemm {
-            m,
-            n: of.v_head,
-            k: of.keys,
-            batch,
-            a: matrix,
-            b: operand(of.v.view, v),
-            c: y,
-            epilogue: None,
-        },
+        [of.v_head, of.keys],
+        matrix,
+        products.shared(&of.v, Layout::Rows),
+        products.rows(&of.y),
     )?);
     Ok(out)
+}
+
+/// The products of attention: a matrix for each head, or for each head of keys where there is one query.
+struct Products<'a, 'v> {
+    of: &'a Attention<'v>,
+    /// Heads that share keys. Of a single query they are the rows of one product.
+    share: usize,
+    folded: bool,
+    m: usize,
+    batch: Vec<usize>,
+}
+
+impl<'a, 'v> Products<'a, 'v> {
+    fn new(of: &'a Attention<'v>) -> Self {
+        let share = of.heads / of.groups;
+        let folded = of.queries == 1;
+        let (m, batch) = if folded {
+            (share, vec![of.batch, of.groups])
+        } else {
+            (of.queries, vec![of.batch, of.groups, share])
+        };
+        Self {
+            of,
+            share,
+            folded,
+            m,
+            batch,
+        }
+    }
+
+    /// Strides along item, key head, and query head of a key head.
+    fn steps(&self, mut steps: Vec<usize>) -> Vec<usize> {
+        steps.truncate(self.batch.len());
+        steps
+    }
+
+    /// Queries and results.
+    fn rows(&self, of: &Heads<'v>) -> Operand<'v> {
+        let [item, head, place] = of.by;
+        Operand {
+            view: of.view,
+            layout: Layout::Rows,
+            ld: if self.folded { head } else { place },
+            batch: self.steps(vec![item, head * self.share, head]),
+        }
+    }
+
+    /// Keys and values.
+    fn shared(&self, of: &Heads<'v>, layout: Layout) -> Operand<'v> {
+        let [item, head, place] = of.by;
+        Operand {
+            view: of.view,
+            layout,
+            ld: place,
+            batch: self.steps(vec![item, head, 0]),
+        }
+    }
+
+    fn scores<'s>(&self, view: &'s View) -> Operand<'s> {
+        let matrix = self.of.queries * self.of.keys;
+        Operand {
+            view,
+            layout: Layout::Rows,
+            ld: self.of.keys,
+            batch: self.steps(vec![self.of.heads * matrix, matrix * self.share, matrix]),
+        }
+    }
+
+    fn gemm(
+        &self,
+        caps: &Caps,
+        [n, k]: [usize; 2],
+        a: Operand<'_>,
+        b: Operand<'_>,
+        c: Operand<'_>,
+    ) -> Result<Vec<Dispatch>> {
+        let product = Gemm {
+            m: self.m,
+            n,
+            k,
+            batch: self.batch.clone(),
+            a,
+            b,
+            c,
+            epilogue: None,
+        };
+        gemm(caps, &product)
+    }
 }
 
 /// The softmax of a matrix of products, in place.

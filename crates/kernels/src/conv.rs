@@ -250,12 +250,7 @@ pub fn conv_with(
     of: Loop,
 ) -> Result<Vec<Dispatch>> {
     shape.check(KERNEL)?;
-    holds(
-        "X",
-        x,
-        shape.images * shape.input.iter().product::<usize>() * shape.in_channels,
-    )?;
-    holds("Y", y, shape.pixels() * shape.out_channels)?;
+    hold(shape, x, y)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
     }
@@ -399,6 +394,13 @@ pub(crate) fn window(shape: &ConvShape, dispatch: Dispatch) -> Result<Dispatch> 
         .param("stride", axes(shape.stride)?)
         .param("dilation", axes(shape.dilation)?)
         .param("pad", axes(shape.pad)?))
+}
+
+/// Whether input and output have as many elements as the convolution says.
+pub(crate) fn hold(shape: &ConvShape, x: &View, y: &View) -> Result<()> {
+    let input = shape.images * shape.input.iter().product::<usize>();
+    holds("X", x, input * shape.in_channels)?;
+    holds("Y", y, shape.pixels() * shape.out_channels)
 }
 
 /// Whether a tensor has as many elements as the sizes say.

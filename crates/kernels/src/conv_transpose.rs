@@ -4,7 +4,7 @@ use tilewright_device::{Caps, Dispatch};
 use tilewright_tensor::HostTensor;
 
 use crate::batch::Batch;
-use crate::conv::{Filter, axes, holds, lead, window};
+use crate::conv::{Filter, axes, hold, holds, lead, window};
 use crate::error::index;
 use crate::gemm_loop::candidates;
 use crate::pack::{Panels, host};
@@ -171,34 +171,15 @@ pub fn conv_transpose_with(
     of: Loop,
 ) -> Result<Vec<Dispatch>> {
     shape.check(KERNEL)?;
-    holds(
-        "X",
-        x,
-        shape.images * shape.input.iter().product::<usize>() * shape.in_channels,
-    )?;
-    holds("Y", y, shape.pixels() * shape.out_channels)?;
+    hold(shape, x, y)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
     }
     let (ic, oc) = (shape.group_in(), shape.group_out());
     let taps: usize = shape.kernel.iter().product();
     let width = panel_width(caps);
-    // Panels hold the rows of all taps; the other form interleaves taps with output channels.
-    let (weights, b_part, b_vec, b_ld, group) = match filter {
-        Filter::Packed(view) => {
-            let rows = taps * ic.next_multiple_of(4);
-            (
-                view,
-                "b_panel",
-                true,
-                rows,
-                oc.div_ceil(width) * rows * width,
-            )
-        }
-        Filter::Ohwi(view) if oc % 4 == 0 => (view, "b_rows", true, taps * oc, ic * taps * oc),
-        Filter::Ohwi(view) => (view, "b_rows_any", false, taps * oc, ic * taps * oc),
-    };
-    holds("the filter", weights, shape.groups * group)?;
+    let (b, b_ld, group) = weights(shape, filter, width);
+    holds("the filter", b.view, shape.groups * group)?;
     let step =
         [0, 1, 2].map(|axis| shape.stride[axis] / gcd(shape.stride[axis], shape.dilation[axis]));
     let a_vec = ic % 4 == 0;
@@ -220,11 +201,7 @@ pub fn conv_transpose_with(
             part: if a_vec { "a_deconv" } else { "a_deconv_any" },
             vec: a_vec,
         },
-        b: Loader {
-            view: weights,
-            part: b_part,
-            vec: b_vec,
-        },
+        b,
         c: y,
         c_ld: shape.out_channels,
         epilogue,
@@ -242,10 +219,28 @@ pub fn conv_transpose_with(
     } else {
         dispatch = dispatch.param("b_step", size(oc)?);
     }
-    if b_part == "b_rows" {
+    if b.part == "b_rows" {
         dispatch.variant = dispatch.variant.set("K_TAIL", ic % 4 != 0);
     }
     Ok(vec![window(shape, dispatch)?])
+}
+
+/// How a filter is loaded, the rows of a group, and its elements. Panels hold the rows of all taps; the other form
+/// interleaves taps with output channels.
+fn weights<'a>(shape: &ConvShape, filter: Filter<'a>, width: usize) -> (Loader<'a>, usize, usize) {
+    let (ic, oc) = (shape.group_in(), shape.group_out());
+    let taps: usize = shape.kernel.iter().product();
+    let (view, part, vec) = match filter {
+        Filter::Packed(view) => (view, "b_panel", true),
+        Filter::Ohwi(view) if oc % 4 == 0 => (view, "b_rows", true),
+        Filter::Ohwi(view) => (view, "b_rows_any", false),
+    };
+    let loader = Loader { view, part, vec };
+    if part == "b_panel" {
+        let rows = taps * ic.next_multiple_of(4);
+        return (loader, rows, oc.div_ceil(width) * rows * width);
+    }
+    (loader, taps * oc, ic * taps * oc)
 }
 
 fn gcd(a: usize, b: usize) -> usize {

@@ -3,7 +3,7 @@
 use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
 use tilewright_tensor::HostTensor;
 
-use crate::conv::{Filter, holds, window};
+use crate::conv::{Filter, hold, holds, window};
 use crate::error::index;
 use crate::pack::{Panels, host};
 use crate::product::{FLOAT, Loader, store};
@@ -73,42 +73,21 @@ pub fn depthwise(
     }
     let channels = shape.in_channels;
     let pixels = shape.pixels();
-    holds(
-        "X",
-        x,
-        shape.images * shape.input.iter().product::<usize>() * channels,
-    )?;
-    holds("Y", y, pixels * channels)?;
+    hold(shape, x, y)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
     }
     let vec = channels % 4 == 0;
-    let a = Loader {
-        view: x,
-        part: if vec { "a_four" } else { "a_four_any" },
-        vec,
-    };
-    let (weights, part, packed) = match filter {
-        Filter::Packed(view) => (view, "f_packed", true),
-        Filter::Ohwi(view) => (view, "f_channels", false),
-    };
-    let b = Loader {
-        view: weights,
-        part,
-        vec: packed,
-    };
     let taps: usize = shape.kernel.iter().product();
-    holds(
-        "the filter",
-        weights,
-        taps * if packed {
-            channels.next_multiple_of(4)
-        } else {
-            channels
-        },
-    )?;
+    let (b, packed) = match filter {
+        Filter::Packed(view) => (loader(view, "f_packed", true), true),
+        Filter::Ohwi(view) => (loader(view, "f_channels", false), false),
+    };
+    let width = channels.next_multiple_of(if packed { 4 } else { 1 });
+    holds("the filter", b.view, taps * width)?;
+    let part = if vec { "a_four" } else { "a_four_any" };
     let (variant, outputs) = walk(shape);
-    let variant = a.add(KERNEL, caps, variant, FLOAT, "A")?;
+    let variant = loader(x, part, vec).add(KERNEL, caps, variant, FLOAT, "A")?;
     let variant = b.add(KERNEL, caps, variant, FLOAT, "B")?;
     let variant = store(KERNEL, caps, variant, FLOAT, y, vec)?;
     let variant = FLOAT.add(variant.part("batch_one").part("c_rows"));
@@ -122,7 +101,7 @@ pub fn depthwise(
     let threads = size(runs.saturating_mul(channels.div_ceil(4)))?;
     let mut dispatch = Dispatch::new(variant)
         .bind("A", x.span)
-        .bind("B", weights.span)
+        .bind("B", b.view.span)
         .bind("C", y.span)
         .param("m", size(pixels)?)
         .param("n", size(channels)?)
@@ -131,14 +110,14 @@ pub fn depthwise(
         .param("c_ld", size(channels)?)
         .param("x_runs", size(x_runs)?)
         .param("runs", size(runs)?)
+        .param("a_batch", 0u32)
+        .param("b_batch", 0u32)
+        .param("c_batch", 0u32)
         .groups(fold_groups(
             u64::from(threads.div_ceil(THREADS)),
             caps.limits.groups,
         ))
         .work(2 * pixels as u64 * channels as u64 * taps as u64);
-    for name in ["a_batch", "b_batch", "c_batch"] {
-        dispatch = dispatch.param(name, 0u32);
-    }
     if !vec {
         dispatch = dispatch.param("a_count", size(x.elements())?);
     }
@@ -150,6 +129,10 @@ pub fn depthwise(
         dispatch = epilogue.add(dispatch);
     }
     Ok(vec![dispatch])
+}
+
+fn loader<'a>(view: &'a View, part: &'static str, vec: bool) -> Loader<'a> {
+    Loader { view, part, vec }
 }
 
 /// The walk along x: all positions of a known kernel width at once with the window in registers, or one by one. Also the

@@ -87,27 +87,10 @@ pub fn gemm_with<'a>(caps: &Caps, product: &Gemm<'a>, of: Loop) -> Result<Vec<Di
     inside("B", &product.b, k, n, batch.last(1))?;
     inside("C", &product.c, m, n, batch.last(2))?;
     let k_tail = k % 4 != 0;
-    let a_vec = product.a.ld % 4 == 0 && batch.is_vec(0);
-    let b_vec = product.b.ld % 4 == 0 && batch.is_vec(1);
-    let (a_part, a_vec) = match product.a.layout {
-        Layout::Rows if a_vec && !k_tail => ("a_rows", true),
-        Layout::Rows => ("a_rows_any", false),
-        Layout::Cols if a_vec && m % 4 == 0 => ("a_cols", true),
-        Layout::Cols => ("a_cols_any", false),
-        Layout::Panels { .. } => return Err(Error::shape(KERNEL, "A cannot lie in panels")),
-    };
-    let (b_part, b_vec) = match product.b.layout {
-        Layout::Rows if b_vec && n % 4 == 0 => ("b_rows", true),
-        Layout::Rows => ("b_rows_any", false),
-        Layout::Cols if b_vec && !k_tail => ("b_cols", true),
-        Layout::Cols => ("b_cols_any", false),
-        Layout::Panels { .. } => ("b_panel", true),
-    };
-    let loader = |of: &Operand<'a>, part, vec| Loader {
-        view: of.view,
-        part,
-        vec,
-    };
+    let (a, b) = (
+        left(product, batch.is_vec(0))?,
+        right(product, batch.is_vec(1)),
+    );
     let lowered = Product {
         kernel: KERNEL,
         m,
@@ -119,8 +102,8 @@ pub fn gemm_with<'a>(caps: &Caps, product: &Gemm<'a>, of: Loop) -> Result<Vec<Di
         c_part: "c_rows",
         batch,
         arithmetic: FLOAT,
-        a: loader(&product.a, a_part, a_vec),
-        b: loader(&product.b, b_part, b_vec),
+        a,
+        b,
         c: product.c.view,
         c_ld: product.c.ld,
         epilogue: product.epilogue,
@@ -133,13 +116,41 @@ pub fn gemm_with<'a>(caps: &Caps, product: &Gemm<'a>, of: Loop) -> Result<Vec<Di
     if !matches!(product.b.layout, Layout::Panels { .. }) {
         dispatch = dispatch.param("b_step", 0u32);
     }
-    if a_part == "a_cols" || b_part == "b_rows" {
+    if a.part == "a_cols" || b.part == "b_rows" {
         dispatch.variant = dispatch.variant.set("K_TAIL", k_tail);
     }
     if let Layout::Panels { width } = product.b.layout {
         dispatch.variant = dispatch.variant.set("PANEL", (width / 4) as u32);
     }
     Ok(vec![dispatch])
+}
+
+/// How A is loaded; `aligned`: its matrices begin at multiples of 4.
+fn left<'a>(of: &Gemm<'a>, aligned: bool) -> Result<Loader<'a>> {
+    let vec = of.a.ld % 4 == 0 && aligned;
+    let (part, vec) = match of.a.layout {
+        Layout::Rows if vec && of.k % 4 == 0 => ("a_rows", true),
+        Layout::Rows => ("a_rows_any", false),
+        Layout::Cols if vec && of.m % 4 == 0 => ("a_cols", true),
+        Layout::Cols => ("a_cols_any", false),
+        Layout::Panels { .. } => return Err(Error::shape(KERNEL, "A cannot lie in panels")),
+    };
+    let view = of.a.view;
+    Ok(Loader { view, part, vec })
+}
+
+/// How B is loaded.
+fn right<'a>(of: &Gemm<'a>, aligned: bool) -> Loader<'a> {
+    let vec = of.b.ld % 4 == 0 && aligned;
+    let (part, vec) = match of.b.layout {
+        Layout::Rows if vec && of.n % 4 == 0 => ("b_rows", true),
+        Layout::Rows => ("b_rows_any", false),
+        Layout::Cols if vec && of.k % 4 == 0 => ("b_cols", true),
+        Layout::Cols => ("b_cols_any", false),
+        Layout::Panels { .. } => ("b_panel", true),
+    };
+    let view = of.b.view;
+    Loader { view, part, vec }
 }
 
 /// Whether a matrix of `rows` x `cols` per batch, of which the last begins at `last`, lies inside its tensor.

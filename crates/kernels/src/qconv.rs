@@ -2,7 +2,7 @@
 
 use tilewright_device::{Caps, Dispatch};
 
-use crate::conv::{holds, implicit, input_params};
+use crate::conv::{hold, holds, implicit, input_params};
 use crate::error::index;
 use crate::product::Loader;
 use crate::qgemm::{Int8, matmul8_scratch};
@@ -45,12 +45,7 @@ pub fn conv8(
     let Int8B::Packed { words: panels, .. } = filter else {
         return Err(Error::shape(KERNEL, "the filter must be packed"));
     };
-    holds(
-        "X",
-        x,
-        shape.images * shape.input.iter().product::<usize>() * shape.in_channels,
-    )?;
-    holds("Y", y, shape.pixels() * shape.out_channels)?;
+    hold(shape, x, y)?;
     let c_ld = columns(y, shape.out_channels);
     if shape.groups > 1 && c_ld != y.last() {
         return Err(Error::shape(
@@ -76,14 +71,7 @@ pub fn conv8(
     product.c = y;
     product.c_ld = c_ld;
     product.epilogue = epilogue;
-    let left = |dispatch: Dispatch| {
-        let dispatch = input_params(&words, dispatch)?.param("a_flip", a_read.flip);
-        if words.is_pointwise() {
-            Ok(dispatch)
-        } else {
-            pad(dispatch, x_zero, a_read.flip)
-        }
-    };
+    let left = |dispatch| input(&words, dispatch, x_zero, a_read);
     let right = |mut dispatch: Dispatch| {
         dispatch.variant = dispatch.variant.set("PANEL", (width / 4) as u32);
         let group = index(KERNEL, "channels", shape.group_out())?;
@@ -105,13 +93,17 @@ pub fn conv8(
     int8.dispatches(&product, &left, &right)
 }
 
-/// What the input reads as outside: its zero point.
-fn pad(mut dispatch: Dispatch, zero: Zero<'_>, flip: u32) -> Result<Dispatch> {
+/// The parameters of the input, and what it reads as outside: its zero point.
+fn input(words: &ConvShape, dispatch: Dispatch, zero: Zero<'_>, read: Read) -> Result<Dispatch> {
+    let mut dispatch = input_params(words, dispatch)?.param("a_flip", read.flip);
+    if words.is_pointwise() {
+        return Ok(dispatch);
+    }
     match zero {
         Zero::Known(value) => {
             dispatch.variant = dispatch.variant.part("a_zero8");
             let byte = value.cast_unsigned() & 0xff;
-            Ok(dispatch.param("a_pad", (byte * 0x0101_0101) ^ flip))
+            Ok(dispatch.param("a_pad", (byte * 0x0101_0101) ^ read.flip))
         }
         Zero::Device(view) if view.elements() == 1 => {
             dispatch.variant = dispatch.variant.part("a_zero8_view");

@@ -124,6 +124,7 @@ pub fn matmul8(
         return Ok(Vec::new());
     }
     let vec = kw % 4 == 0 && batch.is_vec(0);
+    let part = if vec { "a_rows" } else { "a_rows_any" };
     let product = Product {
         kernel: KERNEL,
         m,
@@ -134,23 +135,17 @@ pub fn matmul8(
         k_part: "k_whole",
         c_part: "c_rows",
         arithmetic: arithmetic(a_read, c),
-        a: Loader {
-            view: a,
-            part: if vec { "a_rows" } else { "a_rows_any" },
-            vec,
-        },
+        a: Loader { view: a, part, vec },
         b: operand.loader(batch.is_vec(1)),
         batch,
         c,
         c_ld,
         epilogue,
     };
+    let ld = index(KERNEL, "k", kw)?;
     let left = |dispatch: Dispatch| {
-        let ld = index(KERNEL, "k", kw)?;
-        Ok(dispatch
-            .param("a_ld", ld)
-            .param("a_step", 0u32)
-            .param("a_flip", a_read.flip))
+        let dispatch = dispatch.param("a_ld", ld).param("a_step", 0u32);
+        Ok(dispatch.param("a_flip", a_read.flip))
     };
     let right = |dispatch| operand.params(dispatch);
     let int8 = Int8 {
@@ -364,17 +359,13 @@ impl Int8<'_> {
             (&product.b, "B")
         };
         let variant = loader.add(KERNEL, self.caps, variant, INT8, operand)?;
-        let ones: u32 = if self.tail == 0 {
-            0x0101_0101
-        } else {
-            0x0101_0101 >> (8 * (4 - self.tail))
-        };
         // Rows of a B with n contiguous are made into words whose padding is zero.
-        let ones: u32 = if loader.part == "b_rows8" {
-            0x0101_0101
+        let padded = if loader.part == "b_rows8" {
+            0
         } else {
-            ones
+            self.tail
         };
+        let ones = 0x0101_0101u32 >> (8 * ((4 - padded) % 4));
         let threads = size(quads.saturating_mul(batches))?;
         let dispatch = Dispatch::new(variant)
             .bind("SUMS", to)

@@ -353,15 +353,8 @@ fn cells(
         .collect()
 }
 
-/// The cells of `count` directions from `first` on, without the operands that every cell has.
-fn cell(
-    caps: &Caps,
-    of: &Recurrent<'_>,
-    parts: &[&'static str],
-    first: usize,
-    count: usize,
-) -> Result<Dispatch> {
-    let width = if of.hidden % 4 == 0 { 4 } else { 1 };
+/// The shader of the cells of direction `first`, which loads `width` elements at once.
+fn cell_variant(of: &Recurrent<'_>, parts: &[&'static str], width: usize, first: usize) -> Variant {
     let wide = if width == 4 { "wide_four" } else { "wide_one" };
     let [f0, f1, f2] = of.directions[first].1;
     let mut variant = Variant::new("recurrent_cell")
@@ -390,7 +383,20 @@ fn cell(
         };
         variant = variant.part(peepholes).set("COUPLED", coupled);
     }
-    variant = parts.iter().fold(variant, |v, part| v.part(part));
+    parts.iter().fold(variant, |v, part| v.part(part))
+}
+
+/// The cells of `count` directions from `first` on, without the operands that every cell has.
+fn cell(
+    caps: &Caps,
+    of: &Recurrent<'_>,
+    parts: &[&'static str],
+    first: usize,
+    count: usize,
+) -> Result<Dispatch> {
+    let width = if of.hidden % 4 == 0 { 4 } else { 1 };
+    let variant = cell_variant(of, parts, width, first);
+    let [f0, f1, f2] = of.directions[first].1;
     let work = count * of.batch * of.hidden / width;
     let param = |value: usize| index(KERNEL, "a stride", value / width);
     let (d, h) = (of.directions.len(), of.hidden);
@@ -402,11 +408,8 @@ fn cell(
         ([rows[1] * row, row], [d * rows[1] * h, rows[1] * h, h])
     };
     let [h_d, h_b] = of.state_strides();
-    let back = of
-        .directions
-        .iter()
-        .rev()
-        .fold(0u32, |bits, (back, _)| bits << 1 | u32::from(*back));
+    let back =
+        (of.directions.iter().rev()).fold(0u32, |bits, (back, _)| bits << 1 | u32::from(*back));
     let mut dispatch = flat(KERNEL, caps, variant, work)?
         .param("hidden", param(h)?)
         .param("batch", index(KERNEL, "the batch", of.batch)?)
