@@ -93,30 +93,7 @@ fn main() -> Result<(), Error> {
         let moved = bytes * (candidate.full as u64 + 1);
         entries.push((candidate.name, moved, replay));
     }
-    let mut samples = vec![vec![]; entries.len() + 2];
-    let (source, mut target) = (vec![1u8; bytes as usize], vec![0u8; bytes as usize]);
-    let start = Instant::now();
-    while start.elapsed() < WARM_UP || samples[0].len() < ROUNDS {
-        let warm = start.elapsed() >= WARM_UP;
-        let mut times = vec![];
-        for (_, _, replay) in &entries {
-            times.push(run(&gpu, replay)?);
-        }
-        times.push(timed(&gpu, |gpu| {
-            Recorder::new(gpu)
-                .copy(&slots[0], 0, &slots[3], 0, bytes)
-                .submit(SubmitOptions::new())
-        })?);
-        let begin = Instant::now();
-        target.copy_from_slice(std::hint::black_box(&source));
-        std::hint::black_box(&target);
-        times.push(begin.elapsed().as_secs_f64());
-        if warm {
-            for (list, time) in samples.iter_mut().zip(times) {
-                list.push(time);
-            }
-        }
-    }
+    let samples = measured(&gpu, &entries, &slots, bytes)?;
     let names = entries
         .iter()
         .map(|e| (e.0, e.1))
@@ -136,6 +113,40 @@ fn main() -> Result<(), Error> {
         );
     }
     Ok(())
+}
+
+/// Seconds of each candidate, of a copy of a buffer and of one in host memory, in turns.
+fn measured(
+    gpu: &Gpu,
+    entries: &[(&str, u64, Replay)],
+    slots: &[Buffer],
+    bytes: u64,
+) -> Result<Vec<Vec<f64>>, Error> {
+    let mut samples = vec![vec![]; entries.len() + 2];
+    let (source, mut target) = (vec![1u8; bytes as usize], vec![0u8; bytes as usize]);
+    let start = Instant::now();
+    while start.elapsed() < WARM_UP || samples[0].len() < ROUNDS {
+        let warm = start.elapsed() >= WARM_UP;
+        let mut times = vec![];
+        for (_, _, replay) in entries {
+            times.push(run(gpu, replay)?);
+        }
+        times.push(timed(gpu, |gpu| {
+            Recorder::new(gpu)
+                .copy(&slots[0], 0, &slots[3], 0, bytes)
+                .submit(SubmitOptions::new())
+        })?);
+        let begin = Instant::now();
+        target.copy_from_slice(std::hint::black_box(&source));
+        std::hint::black_box(&target);
+        times.push(begin.elapsed().as_secs_f64());
+        if warm {
+            for (list, time) in samples.iter_mut().zip(times) {
+                list.push(time);
+            }
+        }
+    }
+    Ok(samples)
 }
 
 fn bound(gpu: &Gpu, candidate: &Candidate, rows: usize, slots: &[Buffer]) -> Result<Replay, Error> {

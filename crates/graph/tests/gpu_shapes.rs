@@ -312,82 +312,97 @@ fn broadcasts() {
     holds(32, strategy);
 }
 
+fn ints(v: &[i64]) -> HostTensor {
+    samples::of(&[v.len()], v)
+}
+
+fn transpose(shape: &[usize], numbers: [u32; 4], dtype: DType) -> Option<Case> {
+    let x = samples::integers(dtype, shape, 1, -99, 99);
+    let rank = shape.len();
+    let mut perm: Vec<i64> = (0..rank as i64).collect();
+    numbers
+        .iter()
+        .enumerate()
+        .for_each(|(i, &n)| perm.swap(i % rank, n as usize % rank));
+    case(
+        "Transpose",
+        Attrs::new("Transpose").with("perm", perm),
+        vec![x],
+        &[],
+    )
+}
+
+fn slice(shape: &[usize], numbers: [u32; 4], dtype: DType) -> Option<Case> {
+    let x = samples::integers(dtype, shape, 1, -99, 99);
+    let axis = numbers[0] as usize % shape.len();
+    let n = shape[axis] as i64;
+    let (start, end) = (i64::from(numbers[1]) % n, i64::from(numbers[2]) % (n + 1));
+    let step = [1, 2, -1, -3][numbers[3] as usize % 4];
+    let inputs = vec![
+        x,
+        ints(&[start]),
+        ints(&[end]),
+        ints(&[axis as i64]),
+        ints(&[step]),
+    ];
+    case("Slice", Attrs::new("Slice"), inputs, &[1, 2, 3, 4])
+}
+
+fn concat(shape: &[usize], numbers: [u32; 4], dtype: DType) -> Option<Case> {
+    let axis = numbers[0] as usize % shape.len();
+    let attrs = Attrs::new("Concat").with("axis", axis as i64);
+    let count = 1 + numbers[1] as usize % 9;
+    let parts = (0..count).map(|i| {
+        let mut part = shape.to_vec();
+        part[axis] = 1 + (numbers[2] as usize + i) % 5;
+        samples::integers(dtype, &part, i as u64, -99, 99)
+    });
+    case("Concat", attrs, parts.collect(), &[])
+}
+
+fn gather(shape: &[usize], numbers: [u32; 4], dtype: DType) -> Option<Case> {
+    let x = samples::integers(dtype, shape, 1, -99, 99);
+    let axis = numbers[0] as usize % shape.len();
+    let n = shape[axis] as i64;
+    let at = samples::integers(DType::I64, &[1 + numbers[1] as usize % 5], 2, -n, n - 1);
+    case(
+        "Gather",
+        Attrs::new("Gather").with("axis", axis as i64),
+        vec![x, at],
+        &[],
+    )
+}
+
+fn pad(shape: &[usize], numbers: [u32; 4], dtype: DType) -> Option<Case> {
+    let x = samples::integers(dtype, shape, 1, -99, 99);
+    let rank = shape.len();
+    let pads: Vec<i64> = (0..2 * rank)
+        .map(|i| i64::from(numbers[i % 4] >> i) % 3)
+        .collect();
+    let mode = ["constant", "edge", "wrap"][numbers[3] as usize % 3];
+    case(
+        "Pad",
+        Attrs::new("Pad").with("mode", mode.to_owned()),
+        vec![x, ints(&pads)],
+        &[1],
+    )
+}
+
+fn tile(shape: &[usize], numbers: [u32; 4], dtype: DType) -> Option<Case> {
+    let x = samples::integers(dtype, shape, 1, -99, 99);
+    let rank = shape.len();
+    let repeats: Vec<i64> = (0..rank)
+        .map(|i| 1 + i64::from(numbers[i % 4] % 3))
+        .collect();
+    case("Tile", Attrs::new("Tile"), vec![x, ints(&repeats)], &[1])
+}
+
 #[test]
 fn moves() {
     let strategy = (0usize..6, shape(1..5), any::<[u32; 4]>(), any::<bool>()).prop_map(
         |(which, shape, numbers, whole)| {
             let dtype = if whole { DType::I32 } else { DType::F32 };
-            let x = samples::integers(dtype, &shape, 1, -99, 99);
-            let rank = shape.len();
-            let axis = numbers[0] as usize % rank;
-            let ints = |v: &[i64]| samples::of(&[v.len()], v);
-            match which {
-                0 => {
-                    let mut perm: Vec<i64> = (0..rank as i64).collect();
-                    numbers
-                        .iter()
-                        .enumerate()
-                        .for_each(|(i, &n)| perm.swap(i % rank, n as usize % rank));
-                    case(
-                        "Transpose",
-                        Attrs::new("Transpose").with("perm", perm),
-                        vec![x],
-                        &[],
-                    )
-                }
-                1 => {
-                    let n = shape[axis] as i64;
-                    let (start, end) = (i64::from(numbers[1]) % n, i64::from(numbers[2]) % (n + 1));
-                    let step = [1, 2, -1, -3][numbers[3] as usize % 4];
-                    let inputs = vec![
-                        x,
-                        ints(&[start]),
-                        ints(&[end]),
-                        ints(&[axis as i64]),
-                        ints(&[step]),
-                    ];
-                    case("Slice", Attrs::new("Slice"), inputs, &[1, 2, 3, 4])
-                }
-                2 => {
-                    let attrs = Attrs::new("Concat").with("axis", axis as i64);
-                    let count = 1 + numbers[1] as usize % 9;
-                    let parts = (0..count).map(|i| {
-                        let mut part = shape.clone();
-                        part[axis] = 1 + (numbers[2] as usize + i) % 5;
-                        samples::integers(dtype, &part, i as u64, -99, 99)
-                    });
-                    case("Concat", attrs, parts.collect(), &[])
-                }
-                3 => {
-                    let n = shape[axis] as i64;
-                    let at =
-                        samples::integers(DType::I64, &[1 + numbers[1] as usize % 5], 2, -n, n - 1);
-                    case(
-                        "Gather",
-                        Attrs::new("Gather").with("axis", axis as i64),
-                        vec![x, at],
-                        &[],
-                    )
-                }
-                4 => {
-                    let pads: Vec<i64> = (0..2 * rank)
-                        .map(|i| i64::from(numbers[i % 4] >> i) % 3)
-                        .collect();
-                    let mode = ["constant", "edge", "wrap"][numbers[3] as usize % 3];
-                    case(
-                        "Pad",
-                        Attrs::new("Pad").with("mode", mode.to_owned()),
-                        vec![x, ints(&pads)],
-                        &[1],
-                    )
-                }
-                _ => {
-                    let repeats: Vec<i64> = (0..rank)
-                        .map(|i| 1 + i64::from(numbers[i % 4] % 3))
-                        .collect();
-                    case("Tile", Attrs::new("Tile"), vec![x, ints(&repeats)], &[1])
-                }
-            }
+            [transpose, slice, concat, gather, pad, tile][which](&shape, numbers, dtype)
         },
     );
     holds(48, strategy);

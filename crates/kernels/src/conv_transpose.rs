@@ -180,9 +180,9 @@ pub fn conv_transpose_with(
     let width = panel_width(caps);
     let (b, b_ld, group) = weights(shape, filter, width);
     holds("the filter", b.view, shape.groups * group)?;
-    let step =
-        [0, 1, 2].map(|axis| shape.stride[axis] / gcd(shape.stride[axis], shape.dilation[axis]));
-    let a_vec = ic % 4 == 0;
+    let step = [0, 1, 2].map(|i| shape.stride[i] / gcd(shape.stride[i], shape.dilation[i]));
+    let vec = ic % 4 == 0;
+    let part = if vec { "a_deconv" } else { "a_deconv_any" };
     let strides = [&[ic, 0][..], &[group, 0], &[oc, 0]];
     let product = Product {
         kernel: KERNEL,
@@ -196,11 +196,7 @@ pub fn conv_transpose_with(
         c_part: "conv_phase",
         batch: Batch::new(KERNEL, &[shape.groups, shape.phases()], strides)?,
         arithmetic: FLOAT,
-        a: Loader {
-            view: x,
-            part: if a_vec { "a_deconv" } else { "a_deconv_any" },
-            vec: a_vec,
-        },
+        a: Loader { view: x, part, vec },
         b,
         c: y,
         c_ld: shape.out_channels,

@@ -71,26 +71,16 @@ pub fn depthwise(
     if !shape.is_depthwise() {
         return Err(Error::shape(KERNEL, format!("not depthwise: {shape:?}")));
     }
-    let channels = shape.in_channels;
-    let pixels = shape.pixels();
+    let (channels, pixels) = (shape.in_channels, shape.pixels());
     hold(shape, x, y)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
     }
+    let (taps, b) = weights(shape, filter)?;
     let vec = channels % 4 == 0;
-    let taps: usize = shape.kernel.iter().product();
-    let (b, packed) = match filter {
-        Filter::Packed(view) => (loader(view, "f_packed", true), true),
-        Filter::Ohwi(view) => (loader(view, "f_channels", false), false),
-    };
-    let width = channels.next_multiple_of(if packed { 4 } else { 1 });
-    holds("the filter", b.view, taps * width)?;
     let part = if vec { "a_four" } else { "a_four_any" };
     let (variant, outputs) = walk(shape);
-    let variant = loader(x, part, vec).add(KERNEL, caps, variant, FLOAT, "A")?;
-    let variant = b.add(KERNEL, caps, variant, FLOAT, "B")?;
-    let variant = store(KERNEL, caps, variant, FLOAT, y, vec)?;
-    let variant = FLOAT.add(variant.part("batch_one").part("c_rows"));
+    let variant = operands(caps, variant, loader(x, part, vec), b, y)?;
     // At most: a narrow kernel takes a row a round.
     let [d, h, w] = shape.kernel;
     check_rounds(KERNEL, caps, d.saturating_mul(h).saturating_mul(w + 2))?;
@@ -98,7 +88,7 @@ pub fn depthwise(
     let runs = pixels / shape.output[2] * x_runs;
     let size = |n| index(KERNEL, "an extent", n);
     // Threads count runs times channels in u32.
-    let threads = size(runs.saturating_mul(channels.div_ceil(4)))?;
+    let groups = size(runs.saturating_mul(channels.div_ceil(4)))?.div_ceil(THREADS);
     let mut dispatch = Dispatch::new(variant)
         .bind("A", x.span)
         .bind("B", b.view.span)
@@ -110,25 +100,47 @@ pub fn depthwise(
         .param("c_ld", size(channels)?)
         .param("x_runs", size(x_runs)?)
         .param("runs", size(runs)?)
-        .param("a_batch", 0u32)
-        .param("b_batch", 0u32)
-        .param("c_batch", 0u32)
-        .groups(fold_groups(
-            u64::from(threads.div_ceil(THREADS)),
-            caps.limits.groups,
-        ))
+        .groups(fold_groups(groups.into(), caps.limits.groups))
         .work(2 * pixels as u64 * channels as u64 * taps as u64);
     if !vec {
         dispatch = dispatch.param("a_count", size(x.elements())?);
     }
-    if !packed {
+    if !b.vec {
         dispatch = dispatch.param("f_taps", size(taps)?);
+    }
+    for batch in ["a_batch", "b_batch", "c_batch"] {
+        dispatch = dispatch.param(batch, 0u32);
     }
     dispatch = window(shape, dispatch)?;
     if let Some(epilogue) = epilogue {
         dispatch = epilogue.add(dispatch);
     }
     Ok(vec![dispatch])
+}
+
+/// Adds the loaders and the store.
+fn operands(
+    caps: &Caps,
+    variant: Variant,
+    a: Loader<'_>,
+    b: Loader<'_>,
+    y: &View,
+) -> Result<Variant> {
+    let variant = a.add(KERNEL, caps, variant, FLOAT, "A")?;
+    let variant = b.add(KERNEL, caps, variant, FLOAT, "B")?;
+    let variant = store(KERNEL, caps, variant, FLOAT, y, a.vec)?;
+    Ok(FLOAT.add(variant.part("batch_one").part("c_rows")))
+}
+
+/// The positions of the kernel, and how the filter is loaded.
+fn weights<'a>(shape: &ConvShape, filter: Filter<'a>) -> Result<(usize, Loader<'a>)> {
+    let (taps, channels) = (shape.kernel.iter().product::<usize>(), shape.in_channels);
+    let (of, width) = match filter {
+        Filter::Packed(view) => (loader(view, "f_packed", true), channels.next_multiple_of(4)),
+        Filter::Ohwi(view) => (loader(view, "f_channels", false), channels),
+    };
+    holds("the filter", of.view, taps * width)?;
+    Ok((taps, of))
 }
 
 fn loader<'a>(view: &'a View, part: &'static str, vec: bool) -> Loader<'a> {

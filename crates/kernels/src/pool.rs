@@ -55,6 +55,20 @@ pub struct PoolShape {
 }
 
 impl PoolShape {
+    /// By the names of the shader.
+    fn extents(&self) -> [(&'static str, [usize; 3]); 7] {
+        let padded = [0, 1, 2].map(|i| self.input[i] + self.before[i] + self.after[i]);
+        [
+            ("in_size", self.input),
+            ("out_size", self.output),
+            ("kernel", self.kernel),
+            ("stride", self.stride),
+            ("dilation", self.dilation),
+            ("pad", self.before),
+            ("padded", padded),
+        ]
+    }
+
     /// Elements between neighbours along the innermost spatial axis.
     fn inner(&self) -> usize {
         if self.channels_last { self.channels } else { 1 }
@@ -96,9 +110,54 @@ pub fn pool(
     }
     let inner = shape.inner();
     let vec = inner.is_multiple_of(4);
-    let lanes = if vec { 4 } else { 1 };
+    let (lanes, lanes_part) = if vec {
+        (4, "lanes_four")
+    } else {
+        (1, "lanes_one")
+    };
     let (variant, lowest) = elements(mode, x, y, vec)?;
-    let variant = match mode {
+    let variant = match indices {
+        Some(_) => reduced(variant, mode).part(lanes_part).part("pool_index"),
+        None => reduced(variant, mode).part("pool_no_index"),
+    };
+    let size = |n: usize| index(KERNEL, "an extent", n);
+    let axes = |[d, h, w]: [usize; 3]| -> Result<[u32; 4]> {
+        Ok([size(d)?, size(h)?, size(w)?, size(inner / lanes)?])
+    };
+    index(KERNEL, "the number of elements", x.elements())?;
+    let count = size(y.elements() / lanes)?;
+    let taps: usize = shape.kernel.iter().product();
+    let boxes = boxes(shape.kernel, most_rounds(caps));
+    let mut dispatch = Dispatch::new(variant.set("BOXED", boxes.len() > 1))
+        .bind("X", x.span)
+        .bind("Y", y.span)
+        .param("count", count)
+        .param("lowest", lowest)
+        .groups(fold_groups(
+            count.div_ceil(THREADS).into(),
+            caps.limits.groups,
+        ))
+        .work(4 * (y.elements() as u64).saturating_mul(taps as u64) / boxes.len().max(1) as u64);
+    for (name, extents) in shape.extents() {
+        dispatch = dispatch.param(name, axes(extents)?);
+    }
+    if let PoolMode::Norm { power } = mode {
+        dispatch = dispatch.param("power", power);
+    }
+    if let Some(PoolIndices { view, columns }) = indices {
+        holds("indices", view, y.elements())?;
+        let channels = shape.channels_last.then_some(shape.channels);
+        dispatch = dispatch
+            .bind("INDICES", view.span)
+            .param("channels", size(channels.unwrap_or(1))?)
+            .param("columns", u32::from(columns));
+    }
+    in_boxes(&dispatch, &boxes, axes)
+}
+
+/// What is done with the elements of a window.
+fn reduced(variant: Variant, mode: PoolMode) -> Variant {
+    match mode {
         PoolMode::Max => variant.part("pool_max").set("PAD_COUNTS", false),
         PoolMode::Mean { count_padding } => {
             variant.part("pool_mean").set("PAD_COUNTS", count_padding)
@@ -111,53 +170,15 @@ pub fn pool(
                 .set("POWER", known)
                 .set("PAD_COUNTS", false)
         }
-    };
-    let variant = match indices {
-        Some(_) if vec => variant.part("lanes_four").part("pool_index"),
-        Some(_) => variant.part("lanes_one").part("pool_index"),
-        None => variant.part("pool_no_index"),
-    };
-    let size = |n: usize| index(KERNEL, "an extent", n);
-    let axes = |[d, h, w]: [usize; 3]| -> Result<[u32; 4]> {
-        Ok([size(d)?, size(h)?, size(w)?, size(inner / lanes)?])
-    };
-    let padded = [0, 1, 2].map(|i| shape.input[i] + shape.before[i] + shape.after[i]);
-    index(KERNEL, "the number of elements", x.elements())?;
-    let count = size(y.elements() / lanes)?;
-    let taps: usize = shape.kernel.iter().product();
-    let boxes = boxes(shape.kernel, most_rounds(caps));
-    let mut dispatch = Dispatch::new(variant.set("BOXED", boxes.len() > 1))
-        .bind("X", x.span)
-        .bind("Y", y.span)
-        .param("in_size", axes(shape.input)?)
-        .param("out_size", axes(shape.output)?)
-        .param("kernel", axes(shape.kernel)?)
-        .param("stride", axes(shape.stride)?)
-        .param("dilation", axes(shape.dilation)?)
-        .param("pad", axes(shape.before)?)
-        .param("padded", axes(padded)?)
-        .param("count", count)
-        .param("lowest", lowest)
-        .groups(fold_groups(
-            u64::from(count.div_ceil(THREADS)),
-            caps.limits.groups,
-        ))
-        .work(4 * (y.elements() as u64).saturating_mul(taps as u64) / boxes.len().max(1) as u64);
-    if let PoolMode::Norm { power } = mode {
-        dispatch = dispatch.param("power", power);
     }
-    if let Some(PoolIndices { view, columns }) = indices {
-        holds("indices", view, y.elements())?;
-        let channels = if shape.channels_last {
-            shape.channels
-        } else {
-            1
-        };
-        dispatch = dispatch
-            .bind("INDICES", view.span)
-            .param("channels", size(channels)?)
-            .param("columns", u32::from(columns));
-    }
+}
+
+/// A dispatch for each box of taps, each going on from the one before.
+fn in_boxes(
+    dispatch: &Dispatch,
+    boxes: &[[[usize; 3]; 2]],
+    axes: impl Fn([usize; 3]) -> Result<[u32; 4]>,
+) -> Result<Vec<Dispatch>> {
     let last = boxes.len().saturating_sub(1);
     let part = |(i, [begin, end]): (usize, &[[usize; 3]; 2])| {
         let part = dispatch.clone();

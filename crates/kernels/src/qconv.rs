@@ -48,10 +48,8 @@ pub fn conv8(
     hold(shape, x, y)?;
     let c_ld = columns(y, shape.out_channels);
     if shape.groups > 1 && c_ld != y.last() {
-        return Err(Error::shape(
-            KERNEL,
-            "groups whose rows do not begin at words",
-        ));
+        let what = "groups whose rows do not begin at words";
+        return Err(Error::shape(KERNEL, what));
     }
     if y.elements() == 0 {
         return Ok(Vec::new());

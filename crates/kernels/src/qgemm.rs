@@ -106,20 +106,16 @@ pub fn matmul8(
     epilogue: Option<&Epilogue>,
     scratch: Option<&View>,
 ) -> Result<Vec<Dispatch>> {
-    let ([m, k], batch_a) = split("A", a)?;
-    let ([rows, n], batch_c) = split("C", c)?;
+    let ([m, k], _) = split("A", a)?;
+    let ([rows, n], _) = split("C", c)?;
     let kw = k.div_ceil(4);
     let a_read = Read::left(caps, a)?;
     let operand = RightOperand::new(caps, &b, k, n)?;
     if rows != m || operand.shape.is_some_and(|shape| shape != [k, n]) {
-        let what = format!("{:?} times {b:?} into {:?}", a.shape, c.shape);
-        return Err(Error::shape(KERNEL, what));
+        return Err(Error::shape(KERNEL, format!("{a} times {b:?} into {c}")));
     }
     let c_ld = columns(c, n);
-    let stride_a = strides("A", batch_a, m * kw, batch_c)?;
-    let stride_b = strides("B", operand.batch, operand.matrix, batch_c)?;
-    let stride_c = strides("C", batch_c, m * c_ld, batch_c)?;
-    let batch = Batch::new(KERNEL, batch_c, [&stride_a, &stride_b, &stride_c])?;
+    let batch = batches(a, m * kw, &operand, c, m * c_ld)?;
     if m == 0 || n == 0 || batch.count() == 0 {
         return Ok(Vec::new());
     }
@@ -143,10 +139,7 @@ pub fn matmul8(
         epilogue,
     };
     let ld = index(KERNEL, "k", kw)?;
-    let left = |dispatch: Dispatch| {
-        let dispatch = dispatch.param("a_ld", ld).param("a_step", 0u32);
-        Ok(dispatch.param("a_flip", a_read.flip))
-    };
+    let left = |dispatch| Ok(rows8(dispatch, ld, a_read));
     let right = |dispatch| operand.params(dispatch);
     let int8 = Int8 {
         caps,
@@ -160,6 +153,22 @@ pub fn matmul8(
         scratch,
     };
     int8.dispatches(&product, &left, &right)
+}
+
+/// The parameters of A in rows of words.
+fn rows8(dispatch: Dispatch, ld: u32, read: Read) -> Dispatch {
+    let dispatch = dispatch.param("a_ld", ld).param("a_step", 0u32);
+    dispatch.param("a_flip", read.flip)
+}
+
+/// The batch axes of C, and the operands' strides along them.
+fn batches(a: &View, of_a: usize, b: &RightOperand<'_>, c: &View, of_c: usize) -> Result<Batch> {
+    let (_, batch_a) = split("A", a)?;
+    let (_, batch_c) = split("C", c)?;
+    let stride_a = strides("A", batch_a, of_a, batch_c)?;
+    let stride_b = strides("B", b.batch, b.matrix, batch_c)?;
+    let stride_c = strides("C", batch_c, of_c, batch_c)?;
+    Batch::new(KERNEL, batch_c, [&stride_a, &stride_b, &stride_c])
 }
 
 /// The right operand of a product of matrices.

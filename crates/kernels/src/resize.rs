@@ -43,6 +43,48 @@ pub struct ResizeShape {
     pub pick: bool,
 }
 
+impl ResizeShape {
+    fn check(&self, x: &View, table: &View, y: &View) -> Result<()> {
+        let Self {
+            outer,
+            axes: [h, w],
+            inner,
+            pick,
+        } = *self;
+        for (name, view, expected) in [
+            ("x", x, outer * h.input * w.input * inner),
+            ("y", y, outer * h.output * w.output * inner),
+            (
+                "the table",
+                table,
+                2 * (h.output * h.taps + w.output * w.taps),
+            ),
+        ] {
+            if view.elements() != expected {
+                let what = format!("{name} is {view}, expected {expected} elements");
+                return Err(Error::shape(KERNEL, what));
+            }
+        }
+        let fits = |store| {
+            if pick {
+                store != Store::F16
+            } else {
+                store == Store::F32
+            }
+        };
+        for (operand, view) in [("x", x), ("y", y)] {
+            if !fits(view.store) || matches!(view.store, Store::Packed8 { .. }) {
+                return Err(Error::Storage {
+                    kernel: KERNEL,
+                    operand,
+                    store: view.store,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Resizes x into y. `table` (u32) holds pairs of index and weight (its f32 bits): for each place of the first axis its taps,
 /// then those of the second. Taps of [`NO_ELEMENT`] have the value `outside`.
 ///
@@ -57,43 +99,14 @@ pub fn resize(
     y: &View,
 ) -> Result<Vec<Dispatch>> {
     let ResizeShape {
-        outer,
         axes: [h, w],
         inner,
         pick,
+        ..
     } = *shape;
-    for (name, view, expected) in [
-        ("x", x, outer * h.input * w.input * inner),
-        ("y", y, outer * h.output * w.output * inner),
-        (
-            "the table",
-            table,
-            2 * (h.output * h.taps + w.output * w.taps),
-        ),
-    ] {
-        if view.elements() != expected {
-            let what = format!("{name} is {view}, expected {expected} elements");
-            return Err(Error::shape(KERNEL, what));
-        }
-    }
+    shape.check(x, table, y)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
-    }
-    let fits = |store| {
-        if pick {
-            store != Store::F16
-        } else {
-            store == Store::F32
-        }
-    };
-    for (operand, view) in [("x", x), ("y", y)] {
-        if !fits(view.store) || matches!(view.store, Store::Packed8 { .. }) {
-            return Err(Error::Storage {
-                kernel: KERNEL,
-                operand,
-                store: view.store,
-            });
-        }
     }
     let vec = inner % 4 == 0;
     let elem = match (pick, vec) {

@@ -43,33 +43,44 @@ const PLAIN: Case = Case {
 };
 
 fn cases() -> Vec<Case> {
-    let causal = [Some(0), None];
-    let of = |name, size| Case {
+    let plain = [
+        ("plain", PLAIN.size),
+        ("odd sizes", [1, 3, 1, 5, 7, 5, 7]),
+        ("one query", [2, 4, 2, 1, 67, 16, 8]),
+        ("long heads", [1, 2, 1, 18, 65, 72, 132]),
+        ("the longest values", [1, 1, 1, 6, 9, 256, 256]),
+    ];
+    let plain = plain.map(|(name, size)| Case {
         name,
         size,
         ..PLAIN
+    });
+    [plain.to_vec(), packed(), masked()].concat()
+}
+
+fn packed() -> Vec<Case> {
+    let packed = Case {
+        name: "packed",
+        packed: true,
+        ..PLAIN
     };
+    let odd = Case {
+        name: "packed, odd",
+        size: [2, 3, 3, 9, 11, 5, 3],
+        ..packed
+    };
+    vec![packed, odd]
+}
+
+fn masked() -> Vec<Case> {
+    let causal = [Some(0), None];
     vec![
-        PLAIN,
-        of("odd sizes", [1, 3, 1, 5, 7, 5, 7]),
         Case {
             name: "keys in fours",
+            size: [1, 2, 2, 6, 72, 8, 12],
             mask: Mask::Float,
             cap: Some(0.7),
-            ..of("", [1, 2, 2, 6, 72, 8, 12])
-        },
-        of("one query", [2, 4, 2, 1, 67, 16, 8]),
-        of("long heads", [1, 2, 1, 18, 65, 72, 132]),
-        of("the longest values", [1, 1, 1, 6, 9, 256, 256]),
-        Case {
-            name: "packed",
-            packed: true,
             ..PLAIN
-        },
-        Case {
-            name: "packed, odd",
-            packed: true,
-            ..of("", [2, 3, 3, 9, 11, 5, 3])
         },
         Case {
             name: "cap",
@@ -78,8 +89,9 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "causal",
+            size: [1, 2, 2, 130, 130, 8, 8],
             window: causal,
-            ..of("", [1, 2, 2, 130, 130, 8, 8])
+            ..PLAIN
         },
         Case {
             name: "causal with past",

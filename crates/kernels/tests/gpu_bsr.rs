@@ -46,89 +46,115 @@ const CASES: [(usize, [usize; 2], [usize; 2], u32); 8] = [
     (130, [192, 128], [64, 32], 3),
 ];
 
+/// A weight of \[n, k\], and m rows to multiply it with.
+struct Weight {
+    name: String,
+    m: usize,
+    dense: Vec<f32>,
+    bsr: Bsr,
+    x: Vec<f32>,
+}
+
+impl Weight {
+    fn new(
+        bench: &Bench,
+        &(m, extents, block, keep): &(usize, [usize; 2], [usize; 2], u32),
+    ) -> Self {
+        let dense = sparse(extents, block, keep, 3);
+        let w = Bsr::from_dense(&HostTensor::from_slice(extents, &dense).unwrap(), block).unwrap();
+        // With 16 lanes tiles are higher than some of these blocks, which are then cut anew.
+        let [right, left] = [Side::Right, Side::Left].map(|side| bsr_rows(bench.caps(), side));
+        let block = [block[0].next_multiple_of(right.max(left)), block[1]];
+        Self {
+            name: format!("{m} {extents:?} {block:?}"),
+            m,
+            dense,
+            bsr: w.in_blocks(block).unwrap(),
+            x: values(m * extents[1], 4),
+        }
+    }
+
+    /// Row i of x times row j of the weight.
+    fn dot(&self, i: usize, j: usize) -> f64 {
+        let [_, k] = self.bsr.extents();
+        let product = |c| f64::from(self.x[i * k + c]) * f64::from(self.dense[j * k + c]);
+        (0..k).map(product).sum()
+    }
+
+    /// The weight on the device, for one side of a product.
+    fn upload(&self, bench: &mut Bench, side: Side) -> [View; 3] {
+        [
+            upload(bench, 1, &bsr_values(&self.bsr, side).unwrap(), Store::F32),
+            words(bench, 2, self.bsr.row_ptr()),
+            words(bench, 3, self.bsr.col_idx()),
+        ]
+    }
+
+    fn view<'a>(&self, [values, row_ptr, col_idx]: &'a [View; 3]) -> BsrView<'a> {
+        BsrView {
+            extents: self.bsr.extents(),
+            block_size: self.bsr.block_size(),
+            values,
+            row_ptr,
+            col_idx,
+        }
+    }
+}
+
+/// x W^T + bias.
+fn on_the_right(bench: &mut Bench, w: &Weight) {
+    let ([n, k], m) = (w.bsr.extents(), w.m);
+    let bias = values(n, 5);
+    let parts = w.upload(bench, Side::Right);
+    let vb = bench.floats(4, Store::F32, &[n], &bias);
+    let vx = bench.floats(0, Store::F32, &[m, k], &w.x);
+    let vc = bench.result(5, Store::F32, &[m, n]);
+    let epilogue = Epilogue::bias(&vb);
+    bench.run(&bsr_matmul(bench.caps(), &vx, &w.view(&parts), &vc, Some(&epilogue)).unwrap());
+    let of = |at: usize| w.dot(at / n, at % n) + f64::from(bias[at % n]);
+    let expected: Vec<_> = (0..m * n).map(of).collect();
+    close(
+        &format!("right {}", w.name),
+        &bench.read(&vc),
+        &expected,
+        1e-5,
+    );
+}
+
+/// W x^T, its columns padded to multiples of 4.
+fn on_the_left(bench: &mut Bench, w: &Weight) {
+    let ([n, k], columns) = (w.bsr.extents(), w.m.next_multiple_of(4));
+    let mut xt = vec![0.0; k * columns];
+    for (at, &v) in w.x.iter().enumerate() {
+        xt[at % k * columns + at / k] = v;
+    }
+    let parts = w.upload(bench, Side::Left);
+    let vx = bench.floats(0, Store::F32, &[k, columns], &xt);
+    let vc = bench.result(5, Store::F32, &[n, columns]);
+    bench.run(&bsr_left(bench.caps(), &w.view(&parts), &vx, &vc, None).unwrap());
+    let of = |at: usize| {
+        if at % columns < w.m {
+            w.dot(at % columns, at / columns)
+        } else {
+            0.0
+        }
+    };
+    let expected: Vec<_> = (0..n * columns).map(of).collect();
+    close(
+        &format!("left {}", w.name),
+        &bench.read(&vc),
+        &expected,
+        1e-5,
+    );
+}
+
 #[test]
 fn a_sparse_weight_on_either_side() {
     for mut bench in benches() {
-        for (m, extents, block, keep) in CASES {
-            let [n, k] = extents;
-            let dense = sparse(extents, block, keep, 3);
-            let w =
-                Bsr::from_dense(&HostTensor::from_slice(extents, &dense).unwrap(), block).unwrap();
-            // With 16 lanes tiles are higher than some of these blocks, which are then cut anew.
-            let [right, left] = [Side::Right, Side::Left].map(|side| bsr_rows(bench.caps(), side));
-            let block = [block[0].next_multiple_of(right.max(left)), block[1]];
-            let w = w.in_blocks(block).unwrap();
-            let x = values(m * k, 4);
-            let bias = values(n, 5);
-            let row_ptr = words(&mut bench, 2, w.row_ptr());
-            let col_idx = words(&mut bench, 3, w.col_idx());
-            let vb = bench.floats(4, Store::F32, &[n], &bias);
-            let dot = |i: usize, j: usize| {
-                (0..k)
-                    .map(|c| f64::from(x[i * k + c]) * f64::from(dense[j * k + c]))
-                    .sum::<f64>()
-            };
-
-            let values = upload(
-                &mut bench,
-                1,
-                &bsr_values(&w, Side::Right).unwrap(),
-                Store::F32,
-            );
-            let view = BsrView {
-                extents,
-                block_size: block,
-                values: &values,
-                row_ptr: &row_ptr,
-                col_idx: &col_idx,
-            };
-            let vx = bench.floats(0, Store::F32, &[m, k], &x);
-            let vc = bench.result(5, Store::F32, &[m, n]);
-            bench.run(
-                &bsr_matmul(bench.caps(), &vx, &view, &vc, Some(&Epilogue::bias(&vb))).unwrap(),
-            );
-            let expected: Vec<_> = (0..m * n)
-                .map(|at| dot(at / n, at % n) + f64::from(bias[at % n]))
-                .collect();
-            close(
-                &format!("right {m} {extents:?} {block:?}"),
-                &bench.read(&vc),
-                &expected,
-                1e-5,
-            );
-
-            let columns = m.next_multiple_of(4);
-            let mut xt = vec![0.0; k * columns];
-            for (at, &v) in x.iter().enumerate() {
-                xt[at % k * columns + at / k] = v;
-            }
-            let values = upload(
-                &mut bench,
-                1,
-                &bsr_values(&w, Side::Left).unwrap(),
-                Store::F32,
-            );
-            let view = BsrView {
-                values: &values,
-                ..view
-            };
-            let vx = bench.floats(0, Store::F32, &[k, columns], &xt);
-            let vc = bench.result(5, Store::F32, &[n, columns]);
-            bench.run(&bsr_left(bench.caps(), &view, &vx, &vc, None).unwrap());
-            let at = |at: usize| {
-                if at % columns < m {
-                    dot(at % columns, at / columns)
-                } else {
-                    0.0
-                }
-            };
-            let expected: Vec<_> = (0..n * columns).map(at).collect();
-            close(
-                &format!("left {m} {extents:?} {block:?}"),
-                &bench.read(&vc),
-                &expected,
-                1e-5,
-            );
+        for case in &CASES {
+            let weight = Weight::new(&bench, case);
+            on_the_right(&mut bench, &weight);
+            on_the_left(&mut bench, &weight);
         }
     }
 }

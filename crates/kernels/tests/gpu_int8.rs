@@ -344,66 +344,66 @@ fn conv_oracle(s: &ConvShape, x: &[i32], zx: i32, w: &[i32], zw: &[i32]) -> Vec<
     y.into_iter().map(|v| v as i32).collect()
 }
 
+/// One convolution, X int8 with `sx`, the filter with `sw`, the zero point of X in a tensor with `on_device`.
+fn convolve(bench: &mut Bench, case: &Case, seed: u32, [sx, sw, on_device]: [bool; 3]) {
+    let &(x_shape, kernel, strides, dilations, pads, groups, out) = case;
+    let s = ConvShape::new(x_shape, kernel, strides, dilations, pads, groups, out).unwrap();
+    let (ic, taps) = (s.in_channels / groups, kernel.iter().product::<usize>());
+    let x = bytes8(x_shape.iter().product(), seed, sx);
+    let w = bytes8(out * ic * taps, seed + 9, sw);
+    let zx = if sx { -9 } else { 140 };
+    let zw = if sw {
+        vec![0]
+    } else {
+        bytes8(out, seed + 3, sw)
+    };
+    let w_shape = [&[out, ic], kernel].concat();
+    let host = host8(sw, &w_shape, &w);
+    let words = pack_filter8(bench.caps(), &s, &host).unwrap();
+    let columns = columns8(&host, &zw, &[], &[1.0]).unwrap();
+    let vx = packed8(bench, 0, sx, x_shape, &x);
+    let words = upload(bench, 1, Store::U32, &words);
+    let columns = upload(bench, 2, Store::I32, &columns);
+    let vz = ints(bench, 3, &[], &[zx]);
+    let vy = bench.result(4, Store::I32, &s.output_shape());
+    let zero = if on_device {
+        Zero::Device(&vz)
+    } else {
+        Zero::Known(zx)
+    };
+    let filter = Int8B::Packed {
+        words: &words,
+        columns: &columns,
+        symmetric: sw,
+    };
+    let spare = scratch(bench, 5, conv8_scratch(&s, &zero, &filter));
+    let dispatches = conv8(
+        bench.caps(),
+        &s,
+        &vx,
+        zero,
+        filter,
+        &vy,
+        0,
+        None,
+        Some(&spare),
+    );
+    bench.run(&dispatches.unwrap());
+    let expected = conv_oracle(&s, &x, zx, &w, &zw);
+    assert_eq!(
+        exact(bench, &vy),
+        expected,
+        "{case:?} {sx} {sw} {on_device}"
+    );
+}
+
 #[test]
 fn convolutions_are_exact_and_pad_with_the_zero_point() {
     for mut bench in benches() {
         for (case, seed) in CONVS.iter().zip(60..) {
-            for (sx, sw, on_device) in [
-                (true, true, false),
-                (false, true, true),
-                (false, false, false),
-            ] {
-                let &(x_shape, kernel, strides, dilations, pads, groups, out) = case;
-                let s =
-                    ConvShape::new(x_shape, kernel, strides, dilations, pads, groups, out).unwrap();
-                let (ic, taps) = (s.in_channels / groups, kernel.iter().product::<usize>());
-                let x = bytes8(x_shape.iter().product(), seed, sx);
-                let w = bytes8(out * ic * taps, seed + 9, sw);
-                let zx = if sx { -9 } else { 140 };
-                let zw = if sw {
-                    vec![0]
-                } else {
-                    bytes8(out, seed + 3, sw)
-                };
-                let w_shape = [&[out, ic], kernel].concat();
-                let host = host8(sw, &w_shape, &w);
-                let words = pack_filter8(bench.caps(), &s, &host).unwrap();
-                let columns = columns8(&host, &zw, &[], &[1.0]).unwrap();
-                let vx = packed8(&mut bench, 0, sx, x_shape, &x);
-                let words = upload(&mut bench, 1, Store::U32, &words);
-                let columns = upload(&mut bench, 2, Store::I32, &columns);
-                let vz = ints(&mut bench, 3, &[], &[zx]);
-                let vy = bench.result(4, Store::I32, &s.output_shape());
-                let zero = if on_device {
-                    Zero::Device(&vz)
-                } else {
-                    Zero::Known(zx)
-                };
-                let filter = Int8B::Packed {
-                    words: &words,
-                    columns: &columns,
-                    symmetric: sw,
-                };
-                let spare = scratch(&mut bench, 5, conv8_scratch(&s, &zero, &filter));
-                let dispatches = conv8(
-                    bench.caps(),
-                    &s,
-                    &vx,
-                    zero,
-                    filter,
-                    &vy,
-                    0,
-                    None,
-                    Some(&spare),
-                );
-                bench.run(&dispatches.unwrap());
-                let expected = conv_oracle(&s, &x, zx, &w, &zw);
-                assert_eq!(
-                    exact(&bench, &vy),
-                    expected,
-                    "{case:?} {sx} {sw} {on_device}"
-                );
-            }
+            convolve(&mut bench, case, seed, [true, true, false]);
+            convolve(&mut bench, case, seed, [false, true, true]);
+            convolve(&mut bench, case, seed, [false, false, false]);
         }
     }
 }

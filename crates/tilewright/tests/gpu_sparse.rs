@@ -64,8 +64,8 @@ fn node(op: &str, inputs: &[&str], output: &str) -> proto::NodeProto {
     }
 }
 
-/// `Gemm(Relu(x W1 + b), W2^T)` with sparse initialisers W1 and W2, and rows by the name `batch`.
-fn model() -> Vec<u8> {
+/// Rows by the name `batch`, of INPUTS floats.
+fn input_type() -> proto::type_proto::Tensor {
     use proto::tensor_shape_proto::{Dimension, dimension::Value};
     let dim = |value| Dimension {
         value: Some(value),
@@ -77,10 +77,14 @@ fn model() -> Vec<u8> {
             dim(Value::DimValue(INPUTS as i64)),
         ],
     };
-    let tensor = proto::type_proto::Tensor {
+    proto::type_proto::Tensor {
         elem_type: Some(1),
         shape: Some(shape),
-    };
+    }
+}
+
+/// `Gemm(Relu(x W1 + b), W2^T)` with sparse initialisers W1 and W2, and rows by the name `batch`.
+fn model() -> Vec<u8> {
     let info = |name: &str, tensor| proto::ValueInfoProto {
         name: Some(name.into()),
         r#type: Some(proto::TypeProto {
@@ -109,7 +113,7 @@ fn model() -> Vec<u8> {
             sparse_proto("w2", [OUTPUTS, HIDDEN], 2),
         ],
         initializer: vec![write_tensor("b", &samples::uniform(&[HIDDEN], 3))],
-        input: vec![info("x", tensor)],
+        input: vec![info("x", input_type())],
         output: vec![proto::ValueInfoProto {
             name: Some("y".into()),
             ..Default::default()
