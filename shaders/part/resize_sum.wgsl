@@ -8,7 +8,7 @@ fn resized(plane: u32, first_h: u32, kh: u32, first_w: u32, kw: u32, i: u32) -> 
             let w = taps[first_w + b];
             var v = Elem(p.outside);
             if h.x != NOTHING && w.x != NOTHING {
-                v = x[((plane + h.x) * p.in_w + w.x) * p.inner + i];
+                v = Elem(x[((plane + h.x) * p.in_w + w.x) * p.inner + i]);
             }
             line += bitcast<f32>(w.y) * v;
         }

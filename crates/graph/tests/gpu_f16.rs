@@ -147,7 +147,7 @@ fn states_of_f16_take_their_next_values() {
             let t = HostTensor::from_vec([5], values.to_vec()).unwrap();
             t.cast(DType::F16).unwrap()
         };
-        let x = half([0.5, -1.0, 2.0, 60000.0, 0.25]);
+        let x = half([0.5, -1.0, 2.0, 30000.0, 0.25]);
         let run = |session: &mut Session| {
             let outputs = pollster::block_on(session.run(&[("x", x.clone())])).unwrap();
             outputs[0].1.clone()
@@ -156,7 +156,7 @@ fn states_of_f16_take_their_next_values() {
         assert_eq!(run(&mut session), half([0.0; 5]));
         assert_eq!(state(&session), x);
         assert_eq!(run(&mut session), x);
-        let twice = half([1.0, -2.0, 4.0, f32::INFINITY, 0.5]);
+        let twice = half([1.0, -2.0, 4.0, 60000.0, 0.5]);
         assert_eq!(state(&session), twice);
         session.set_state("sum", &half([1.0; 5])).unwrap();
         assert_eq!(run(&mut session), half([1.0; 5]));

@@ -155,6 +155,8 @@ const HALF: &[&str] = &[
     "GatherElements",
     "GatherND",
     "DepthToSpace",
+    "Resize",
+    "BsrMatMul",
 ];
 
 fn shaders_of(graph: &Graph, caps: &Caps) -> Vec<&'static str> {

@@ -3,7 +3,11 @@
 use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
 
 use crate::error::index;
+use crate::fill::alike;
+use crate::flat::words;
 use crate::rounds::check_rounds;
+use crate::softmax::floats;
+use crate::walk::loaded;
 use crate::{Error, Result, Store, View};
 
 const KERNEL: &str = "resize";
@@ -39,12 +43,12 @@ pub struct ResizeShape {
     pub axes: [ResizeAxis; 2],
     /// Elements behind the axes.
     pub inner: usize,
-    /// Every tap has weight 1 and there is one a place: elements of any 32-bit type are copied.
+    /// Every tap has weight 1 and there is one a place: elements of any 32-bit type or f16 are copied.
     pub pick: bool,
 }
 
 impl ResizeShape {
-    fn check(&self, x: &View, table: &View, y: &View) -> Result<()> {
+    fn check(&self, caps: &Caps, x: &View, table: &View, y: &View) -> Result<()> {
         let Self {
             outer,
             axes: [h, w],
@@ -65,28 +69,16 @@ impl ResizeShape {
                 return Err(Error::shape(KERNEL, what));
             }
         }
-        let fits = |store| {
-            if pick {
-                store != Store::F16
-            } else {
-                store == Store::F32
-            }
-        };
-        for (operand, view) in [("x", x), ("y", y)] {
-            if !fits(view.store) || matches!(view.store, Store::Packed8 { .. }) {
-                return Err(Error::Storage {
-                    kernel: KERNEL,
-                    operand,
-                    store: view.store,
-                });
-            }
+        if pick {
+            return alike(KERNEL, caps, x, y);
         }
-        Ok(())
+        floats(KERNEL, caps, x, x)?;
+        floats(KERNEL, caps, y, y)
     }
 }
 
-/// Resizes x into y. `table` (u32) holds pairs of index and weight (its f32 bits): for each place of the first axis its taps,
-/// then those of the second. Taps of [`NO_ELEMENT`] have the value `outside`.
+/// Resizes x into y, each f32 or f16. `table` (u32) holds pairs of index and weight (its f32 bits): for each place of the first
+/// axis its taps, then those of the second. Taps of [`NO_ELEMENT`] have the value `outside`.
 ///
 /// # Errors
 /// [`Error::Shape`] where a tensor has another number of elements, [`Error::Storage`], [`Error::TooLarge`].
@@ -104,16 +96,19 @@ pub fn resize(
         pick,
         ..
     } = *shape;
-    shape.check(x, table, y)?;
+    shape.check(caps, x, table, y)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
     }
     let vec = inner % 4 == 0;
-    let elem = match (pick, vec) {
-        (true, true) => "vec4<u32>",
-        (true, false) => "u32",
-        (false, true) => "vec4<f32>",
-        (false, false) => "f32",
+    let lanes = if vec { 4 } else { 1 };
+    let elem = match pick {
+        true => words(x.store, vec),
+        false => loaded(Store::F32, lanes),
+    };
+    let end = |of: &View| match pick {
+        true => elem,
+        false => loaded(of.store, lanes),
     };
     // Usual filters are unrolled; wide ones are walked.
     let known = |taps: usize| if taps <= 4 { taps as u32 } else { 0 };
@@ -122,8 +117,9 @@ pub fn resize(
         .set("THREADS", THREADS)
         .set("KH", known(h.taps))
         .set("KW", known(w.taps))
-        .alias("Elem", elem);
-    let lanes = if vec { 4 } else { 1 };
+        .alias("Elem", elem)
+        .alias("From", end(x))
+        .alias("To", end(y));
     let size = |n: usize| index(KERNEL, "an extent", n);
     index(KERNEL, "the number of elements", x.elements())?;
     check_rounds(KERNEL, caps, h.taps.saturating_mul(w.taps + 2))?;

@@ -2,7 +2,7 @@
 
 use crate::fact::{Facts, Tensors, Values};
 use crate::lower::{Lower, Place, Placing, is_stored};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::point::{Func, Num, Program};
 use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::map;
@@ -82,6 +82,10 @@ impl Operator for Dropout {
             cx.emit(dispatches);
         }
         Ok(())
+    }
+
+    fn half(&self, _: Operand) -> bool {
+        true
     }
 
     fn cases() -> Vec<Case> {

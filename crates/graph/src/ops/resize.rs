@@ -8,7 +8,7 @@ mod taps;
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values, axis_index};
 use crate::lower::{Lower, Place, Placing};
-use crate::op::{Case, Operator};
+use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Error, Fact, Result};
 use sizes::Extent;
 use taps::Taps;
@@ -256,6 +256,10 @@ impl Operator for Resize {
 
     fn moves(&self, input: usize) -> bool {
         input == 0 && self.moves_only()
+    }
+
+    fn half(&self, operand: Operand) -> bool {
+        matches!(operand, Operand::Input(0) | Operand::Output(0))
     }
 
     fn cases() -> Vec<Case> {

@@ -5,7 +5,7 @@ use super::taps::Taps;
 use super::{AspectPolicy, Resize, ResizeMode, Transform};
 use crate::Result;
 use crate::lower::{Lower, Place, Placing};
-use tilewright_kernels::{self as kernels, ResizeAxis, ResizeShape};
+use tilewright_kernels::{self as kernels, ResizeAxis, ResizeShape, Store};
 use tilewright_tensor::{DType, HostTensor};
 
 pub(super) fn place(op: &Resize, cx: &Placing<'_>) -> Place {
@@ -42,6 +42,11 @@ pub(super) fn lower(op: &Resize, cx: &mut Lower<'_>) -> Result<()> {
         let shape = x.shape.clone();
         return emit(op, cx, &group, (&shape, x), &y);
     }
+    // Sums that one dispatch hands to the next are not rounded.
+    let between = match y.store {
+        Store::F16 if !picks(op) => Store::F32,
+        store => store,
+    };
     let mut shape = x.shape.clone();
     let mut from = x;
     for (i, group) in groups.iter().enumerate() {
@@ -52,12 +57,17 @@ pub(super) fn lower(op: &Resize, cx: &mut Lower<'_>) -> Result<()> {
         let to = if i + 1 == groups.len() {
             y.clone()
         } else {
-            cx.scratch(y.store, shape.clone())
+            cx.scratch(between, shape.clone())
         };
         emit(op, cx, group, (&before, from), &to)?;
         from = to;
     }
     Ok(())
+}
+
+/// Whether elements are copied, and nothing is computed.
+fn picks(op: &Resize) -> bool {
+    op.moves_only() && op.mode == ResizeMode::Nearest
 }
 
 fn extents(op: &Resize, cx: &Lower<'_>, from: &[usize], to: &[usize]) -> Result<Vec<Extent>> {
@@ -139,7 +149,7 @@ fn emit(
         outer: product(&shape[..group.first]),
         axes,
         inner: product(&shape[group.first + group.axes.len()..]),
-        pick: op.moves_only() && op.mode == ResizeMode::Nearest,
+        pick: picks(op),
     };
     let outside = op.extrapolation;
     cx.emit(kernels::resize(cx.caps(), &shape, &x, &table, outside, y)?);
