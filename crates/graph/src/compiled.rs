@@ -125,8 +125,11 @@ impl Compiled {
         model: &Model,
     ) -> Result<Compiled> {
         let weights = host_weights(&graph, &schedule, model.gpu().is_some());
-        let lazy = weights.iter().filter(|w| w.held().is_none());
-        let loaded = lazy.map(Weight::load).collect::<Result<_>>()?;
+        let mut loaded = vec![];
+        for weight in weights.iter().filter(|w| w.held().is_none()) {
+            loaded.push(weight.load()?);
+            weight.forget();
+        }
         Ok(Compiled {
             graph,
             schedule,

@@ -15,6 +15,7 @@ use tilewright_tensor::{DType, HostTensor};
 mod fold;
 
 use fold::Folded;
+pub(crate) use fold::evaluated;
 
 /// Output `output` of node `node`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -136,6 +136,7 @@ impl Derived {
             .map(Weight::load)
             .collect::<Result<Vec<_>>>()?;
         let made = Weight::until_uploaded(make(&loaded)?);
+        sources.iter().for_each(Weight::forget);
         self.made.insert(id, made.clone());
         Ok(made)
     }

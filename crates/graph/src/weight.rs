@@ -13,6 +13,9 @@ use tilewright_tensor::{DType, HostTensor, Shape, StorageRef};
 /// Constants up to this many bytes are loaded at once and stay: what they would save is not worth a read of a file.
 pub const KEPT_BYTES: u64 = 4096;
 
+/// What is made from what is made from weights, further than this, is held: making it again would take too long.
+const MAX_DEPTH: u32 = 4;
+
 /// Where the data of a constant can be had, at any time and more than once: a range of a file, bytes in memory, a callback.
 pub trait WeightSource: fmt::Debug + ThreadSafe {
     /// The constant, of the type and the number of elements that [`Weight::from_source`] was told.
@@ -44,6 +47,8 @@ pub(crate) struct Lazy {
     elements: usize,
     /// None for what is needed until it is on the device, and never again.
     source: Option<Box<dyn WeightSource>>,
+    /// How many makings it is from data that has a place of its own.
+    depth: u32,
     state: Mutex<State>,
 }
 
@@ -70,6 +75,7 @@ impl Weight {
             dtype,
             elements: shape.elements()?,
             source: Some(Box::new(source)),
+            depth: 0,
             state: Mutex::default(),
         };
         let weight = Weight(Kind::Lazy(shape, Arc::new(lazy)));
@@ -99,20 +105,51 @@ impl Weight {
 
     /// A tensor that is needed until it is on the device: [`Weight::forget`] drops it.
     pub(crate) fn until_uploaded(tensor: HostTensor) -> Weight {
-        if tensor.bytes().len() as u64 <= KEPT_BYTES {
+        match tensor.bytes().len() as u64 <= KEPT_BYTES {
+            true => tensor.into(),
+            false => Weight::kept(tensor, None, 0),
+        }
+    }
+
+    /// A tensor that `make` made from these constants, and can make again. It is held for good where they are, and until
+    /// [`Weight::forget`] where they have sources. They are used for this, so that what is kept of them goes.
+    pub(crate) fn made(
+        from: Vec<Option<Weight>>,
+        tensor: HostTensor,
+        make: impl Fn(&[Option<&HostTensor>]) -> Result<HostTensor> + ThreadSafe + 'static,
+    ) -> Weight {
+        let lazy = from.iter().flatten().filter_map(|w| w.depth());
+        let Some(depth) = lazy.max().filter(|depth| *depth < MAX_DEPTH) else {
+            return tensor.into();
+        };
+        if !Weight::waits(tensor.dtype(), tensor.bytes().len() as u64) {
             return tensor.into();
         }
+        from.iter().flatten().for_each(Weight::forget);
+        Weight::kept(tensor, Some(Box::new(Made { from, make })), depth + 1)
+    }
+
+    fn kept(tensor: HostTensor, source: Option<Box<dyn WeightSource>>, depth: u32) -> Weight {
         let (shape, dtype) = (tensor.shape().clone(), tensor.dtype());
         let lazy = Lazy {
             dtype,
             elements: tensor.len(),
-            source: None,
+            source,
+            depth,
             state: Mutex::new(State {
                 kept: Some(tensor),
                 given: None,
             }),
         };
         Weight(Kind::Lazy(shape, Arc::new(lazy)))
+    }
+
+    /// See [`Lazy`]; none for what is held.
+    fn depth(&self) -> Option<u32> {
+        match &self.0 {
+            Kind::Held(_) => None,
+            Kind::Lazy(_, lazy) => Some(lazy.depth),
+        }
     }
 
     /// The element type.
@@ -196,10 +233,13 @@ impl Weight {
         }
     }
 
-    /// Drops what [`Weight::until_uploaded`] kept.
+    /// Drops what [`Weight::until_uploaded`] and [`Weight::made`] kept.
     pub(crate) fn forget(&self) {
         if let Kind::Lazy(_, lazy) = &self.0 {
-            lazy.state().kept = None;
+            let mut state = lazy.state();
+            if let Some(tensor) = state.kept.take() {
+                state.given = Some((tensor.storage_ref(), tensor.shape().clone()));
+            }
         }
     }
 
@@ -335,6 +375,31 @@ impl Hash for WeightId {
     }
 }
 
+/// What is made from other weights.
+struct Made<F> {
+    from: Vec<Option<Weight>>,
+    make: F,
+}
+
+impl<F> fmt::Debug for Made<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Made")
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F: Fn(&[Option<&HostTensor>]) -> Result<HostTensor> + ThreadSafe> WeightSource for Made<F> {
+    fn load(&self) -> Result<HostTensor> {
+        let from = self
+            .from
+            .iter()
+            .map(|w| w.as_ref().map(Weight::load).transpose());
+        let from = from.collect::<Result<Vec<_>>>()?;
+        (self.make)(&from.iter().map(Option::as_ref).collect::<Vec<_>>())
+    }
+}
+
 struct Callback<F>(F);
 
 impl<F> fmt::Debug for Callback<F> {
@@ -350,80 +415,4 @@ impl<F: Fn() -> Result<HostTensor> + ThreadSafe> WeightSource for Callback<F> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    /// A weight of 2048 floats, and how often it was loaded.
-    fn counted() -> (Weight, Arc<AtomicUsize>) {
-        let calls = Arc::new(AtomicUsize::new(0));
-        let count = calls.clone();
-        let weight = Weight::from_fn(DType::F32, [32, 64], move || {
-            let call = count.fetch_add(1, Ordering::Relaxed);
-            Ok(HostTensor::from_vec([2048], vec![call as f32; 2048])?)
-        });
-        (weight.unwrap(), calls)
-    }
-
-    #[test]
-    fn data_lives_as_long_as_somebody_has_it() {
-        let (weight, calls) = counted();
-        assert_eq!((calls.load(Ordering::Relaxed), weight.host_bytes()), (0, 0));
-        let first = weight.load().unwrap();
-        assert_eq!(&first.shape()[..], [32, 64]);
-        let other = weight.reshape([64, 32]).unwrap();
-        let second = other.load().unwrap();
-        assert_eq!(second.storage_ref(), first.storage_ref());
-        assert_eq!(weight.host_bytes(), 8192);
-        drop((first, second));
-        assert_eq!(weight.host_bytes(), 0);
-        assert_eq!(weight.load().unwrap().as_slice::<f32>().unwrap()[0], 1.0);
-        assert_eq!(calls.load(Ordering::Relaxed), 2);
-        assert!(weight.reshape([2047]).is_err());
-    }
-
-    #[test]
-    fn identity_is_not_that_of_the_loaded_data() {
-        let (weight, _) = counted();
-        let id = weight.id();
-        let loaded = Weight::from(weight.load().unwrap());
-        assert_eq!(weight.reshape([2048]).unwrap().id(), id);
-        assert_ne!(loaded.id(), id);
-        assert_ne!(counted().0.id(), id);
-        assert_ne!(weight, loaded);
-        drop(weight);
-        assert!(!id.is_alive());
-    }
-
-    #[test]
-    fn what_is_small_or_an_index_is_loaded_at_once() {
-        let ints = Weight::from_fn(DType::I64, [1024], || {
-            Ok(HostTensor::zeros(DType::I64, [1024])?)
-        });
-        assert!(ints.unwrap().held().is_some());
-        let small = Weight::from_fn(DType::F32, [1024], || {
-            Ok(HostTensor::zeros(DType::F32, [1024])?)
-        });
-        assert!(small.unwrap().held().is_some());
-    }
-
-    #[test]
-    fn a_source_that_gives_something_else_is_a_typed_error() {
-        let weight = Weight::from_fn(DType::F32, [2048], || {
-            Ok(HostTensor::zeros(DType::F16, [2048])?)
-        });
-        let error = weight.unwrap().load().unwrap_err();
-        assert!(matches!(error, Error::Weight { .. }), "{error}");
-    }
-
-    #[test]
-    fn what_is_for_the_device_only_is_dropped_once() {
-        let tensor = HostTensor::zeros(DType::F32, [2048]).unwrap();
-        let weight = Weight::until_uploaded(tensor);
-        assert_eq!(weight.load().unwrap().len(), 2048);
-        assert_eq!(weight.host_bytes(), 8192);
-        weight.forget();
-        assert_eq!(weight.host_bytes(), 0);
-        assert!(weight.load().is_err());
-    }
-}
+mod tests;

@@ -276,3 +276,68 @@ fn a_reshaped_weight_keeps_its_source() {
     assert!(model.memory_stats().host_weights < SMALL, "the shape stays");
     assert!(model.memory_stats().weights >= BYTES);
 }
+
+/// A convolution and its batch normalisation, on a weight that a Transpose turns: folded, and folded again.
+fn normalised(weight: impl Into<Weight>) -> Graph {
+    let mut graph = Graph::new();
+    let shape = vec![
+        Dim::symbol("n"),
+        16usize.into(),
+        4usize.into(),
+        4usize.into(),
+    ];
+    let x = graph
+        .input("x", Some(Fact::new(DType::F32, shape)))
+        .unwrap();
+    let w = graph.constant(weight);
+    let turn = Attrs::new("Transpose").with("perm", vec![1i64, 0, 2, 3]);
+    let turn = Op::from_name("Transpose", &turn).unwrap();
+    let w = graph.add1(turn, &[w]).unwrap();
+    let conv = Conv {
+        group: 1,
+        ..Conv::default()
+    };
+    let y = graph.add1(conv, &[x, w]).unwrap();
+    let mut part = |seed, low, high| graph.constant(samples::between(&[256], seed, low, high));
+    let parts = [
+        part(3, 0.5, 1.5),
+        part(4, -1.0, 1.0),
+        part(5, -1.0, 1.0),
+        part(6, 0.5, 2.0),
+    ];
+    let inputs = [[y].as_slice(), &parts].concat();
+    let norm = Op::from_name("BatchNormalization", &Attrs::new("BatchNormalization")).unwrap();
+    let y = graph.add1(norm, &inputs).unwrap();
+    graph.output("y", y);
+    graph
+}
+
+#[test]
+fn what_is_folded_from_weights_is_made_again_from_them() {
+    let (Some(first), store) = (gpu(), Store::default()) else {
+        return;
+    };
+    let tensor = samples::uniform(&[16, 256, 4, 4], 1);
+    let x = samples::uniform(&[2, 16, 4, 4], 2);
+    let want = host::run(&normalised(tensor.clone()), std::slice::from_ref(&x)).unwrap();
+    let model = Model::new(
+        normalised(store.weight(&tensor)),
+        &first,
+        ModelOptions::default(),
+    );
+    let run = |model: &Model| {
+        let mut session = Session::new(model).unwrap();
+        let got = pollster::block_on(session.run(&[("x", x.clone())])).unwrap();
+        assert!(nmse(&got[0].1, &want[0]).unwrap() < 1e-10);
+        // The four vectors of 1 KiB, twice, their factors, and nothing of the filter.
+        assert!(model.memory_stats().host_weights < 16 * 1024);
+        assert!(model.memory_stats().weights >= BYTES);
+    };
+    run(&model);
+    assert_eq!(store.calls(), 1);
+    run(&model);
+    assert_eq!(store.calls(), 1);
+    let Some(second) = gpu() else { return };
+    run(&model.on(&second));
+    assert_eq!(store.calls(), 2);
+}

@@ -3,7 +3,7 @@
 use super::{Graph, Value};
 use crate::fact::MAX_FOLLOWED;
 use crate::limits::{empty, nothing};
-use crate::{Dim, Fact, Op, Result, Weight};
+use crate::{Dim, Error, Fact, Op, Result, Weight};
 use tilewright_tensor::HostTensor;
 
 /// Folding is for shapes, axes and small or shrinking tensors: results up to this size, or up to the inputs' size.
@@ -174,11 +174,12 @@ impl Graph {
 }
 
 /// The outputs of `op`. One that has the very elements of a weight under another shape stays that weight, with its source.
-fn evaluated(op: &Op, weights: &[Option<&Weight>]) -> Result<Vec<Weight>> {
+pub(crate) fn evaluated(op: &Op, weights: &[Option<&Weight>]) -> Result<Vec<Weight>> {
     let loaded = weights.iter().map(|w| w.map(Weight::load).transpose());
     let loaded = loaded.collect::<Result<Vec<_>>>()?;
     let args: Vec<Option<&HostTensor>> = loaded.iter().map(Option::as_ref).collect();
-    let output = |made: HostTensor| {
+    let from = || weights.iter().map(|w| w.cloned()).collect();
+    let output = |(i, made): (usize, HostTensor)| {
         let same = |t: &&HostTensor| {
             t.dtype() == made.dtype()
                 && t.len() == made.len()
@@ -187,8 +188,16 @@ fn evaluated(op: &Op, weights: &[Option<&Weight>]) -> Result<Vec<Weight>> {
         let pairs = weights.iter().flatten().zip(args.iter().flatten());
         match pairs.into_iter().find(|(_, t)| same(t)) {
             Some((weight, _)) => weight.reshape(made.shape()),
-            None => Ok(made.into()),
+            None => {
+                let op = op.clone();
+                let again = move |args: &[Option<&HostTensor>]| {
+                    let made = op.reference(args)?.into_iter().nth(i);
+                    made.ok_or_else(|| Error::Graph(format!("{} has no output {i}", op.name())))
+                };
+                Ok(Weight::made(from(), made, again))
+            }
         }
     };
-    op.reference(&args)?.into_iter().map(output).collect()
+    let made = op.reference(&args)?.into_iter().enumerate();
+    made.map(output).collect()
 }

@@ -3,7 +3,7 @@
 
 use super::{Visit, rewrite};
 use crate::ops::{BatchNormalization, Binary};
-use crate::{Fact, Graph, Op, Result, Value};
+use crate::{Error, Fact, Graph, Op, Result, Value, Weight};
 use std::collections::HashSet;
 use tilewright_tensor::{DType, HostTensor};
 
@@ -78,34 +78,45 @@ fn into_convolution(
         Op::ConvTranspose(op) if op.group == 1 => 1,
         _ => return Ok(None),
     };
-    let constant = |i: usize| {
-        let v = node.inputs.get(i).copied().flatten();
-        v.map_or(Ok(None), |v| new.constant_of(v))
+    let weight = |i: usize| {
+        new.weight_of(node.inputs.get(i).copied().flatten()?)
+            .cloned()
     };
     let has_bias = node.inputs.get(2).is_some_and(Option::is_some);
-    let (Some(w), bias) = (constant(1)?, constant(2)?) else {
+    let (Some(w), bias) = (weight(1), weight(2)) else {
         return Ok(None);
     };
     if w.shape()[axis] != factor.len() || (has_bias && bias.is_none()) {
         return Ok(None);
     }
+    let bias = match bias {
+        Some(bias) => {
+            let bias = bias.load()?;
+            let pairs = bias.to_vec::<f32>()?.into_iter().zip(factor);
+            pairs.zip(summand).map(|((b, f), s)| b * f + s).collect()
+        }
+        None => summand.to_vec(),
+    };
+    let (made, factor) = (scaled(&w.load()?, axis, factor)?, factor.to_vec());
+    let again = move |from: &[Option<&HostTensor>]| match from {
+        [Some(w)] => scaled(w, axis, &factor),
+        _ => Err(Error::Graph("a filter without its weights".into())),
+    };
+    let w = new.constant(Weight::made(vec![Some(w)], made, again));
+    let bias = new.constant(HostTensor::from_vec([bias.len()], bias)?);
+    let inputs = [node.inputs[0], Some(w), Some(bias)];
+    Ok(Some(new.add_node(node.op, &inputs, &node.name, 1)?[0]))
+}
+
+/// A filter times a factor for each index along `axis`.
+fn scaled(w: &HostTensor, axis: usize, factor: &[f32]) -> Result<HostTensor> {
     let inner: usize = w.shape()[axis + 1..].iter().product();
     let mut values = w.to_vec::<f32>()?;
     for (i, row) in values.chunks_mut(inner.max(1)).enumerate() {
         let factor = factor[i % factor.len()];
         row.iter_mut().for_each(|v| *v *= factor);
     }
-    let bias = match bias {
-        Some(bias) => {
-            let pairs = bias.to_vec::<f32>()?.into_iter().zip(factor);
-            pairs.zip(summand).map(|((b, f), s)| b * f + s).collect()
-        }
-        None => summand.to_vec(),
-    };
-    let w = new.constant(HostTensor::from_vec(w.shape(), values)?);
-    let bias = new.constant(HostTensor::from_vec([bias.len()], bias)?);
-    let inputs = [node.inputs[0], Some(w), Some(bias)];
-    Ok(Some(new.add_node(node.op, &inputs, &node.name, 1)?[0]))
+    Ok(HostTensor::from_vec(w.shape(), values)?)
 }
 
 fn as_product(

@@ -3,6 +3,7 @@
 //! conversions become pointwise functions, which fuse.
 
 use super::{Visit, layout, rewrite};
+use crate::graph::evaluated;
 use crate::lower::is_stored;
 use crate::ops::{Binary, Cast, Clip, Conv, QLinearConv, QLinearMatMul, Unary};
 use crate::ops::{DequantizeLinear, Granularity, QuantizeLinear};
@@ -259,12 +260,7 @@ fn dequantised(
         .map(|v| v.map_or(Some(None), |v| new.weight_of(v).map(Some)))
         .collect();
     if let Some(constants) = constants {
-        let loaded = constants
-            .into_iter()
-            .map(|w| w.map(Weight::load).transpose());
-        let loaded = loaded.collect::<Result<Vec<_>>>()?;
-        let args: Vec<_> = loaded.iter().map(Option::as_ref).collect();
-        let folded = visit.node.op.reference(&args)?;
+        let folded = evaluated(&visit.node.op, &constants)?;
         return Ok(Some(folded.into_iter().map(|t| new.constant(t)).collect()));
     }
     let Some(mut parts) = Parameters::new(visit, new, op.granularity)? else {
