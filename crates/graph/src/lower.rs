@@ -39,7 +39,9 @@ pub struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    /// `Device` if every input and output has a device storage, else the host with the type as reason.
+    /// `Device` if every input and output has a device storage ([`storage`]: f32, f16, booleans, integers of up to 32 bits and
+    /// int64), else the host with the type as reason. It does not ask what the kernel computes: one that reads `array<f32>`
+    /// would read the bits of integers, and wants [`Placing::floats_only`].
     pub fn by_storage(&self) -> Place {
         let inputs = (0..self.inputs.len()).filter_map(|i| self.inputs.opt(i));
         place_by(inputs, self.outputs)
@@ -51,7 +53,7 @@ impl Placing<'_> {
         place_by(inputs, &self.outputs[..self.outputs.len().min(1)])
     }
 
-    /// [`Placing::by_storage`] for floats (f32, f16), else the host.
+    /// [`Placing::by_storage`] where input 0 is f32 or f16, else the host. The types of other inputs are for `infer` to check.
     pub fn floats_only(&self) -> Place {
         match self.inputs.opt(0) {
             Some(f) if !matches!(f.dtype, DType::F32 | DType::F16) => {
