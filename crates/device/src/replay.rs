@@ -131,27 +131,53 @@ impl Gpu {
         dispatches: &[D],
         place: impl Fn(Slot) -> Option<(Buffer, u64)>,
     ) -> Result<Replay> {
-        let (keys, at) = self.keys(dispatches, &place)?;
-        let programs = self.prepare(&keys).await?;
-        let bound = dispatches.iter().zip(at).enumerate();
-        let bound = bound.map(|(i, (dispatch, at))| {
-            let (program, dispatch) = (programs[at].clone(), dispatch.borrow());
-            Ok(BoundDispatch::new(program, dispatch, &place)?.label(i as u32))
-        });
-        self.replay(bound.collect::<Result<_>>()?)
+        let list: Vec<&Dispatch> = dispatches.iter().map(Borrow::borrow).collect();
+        let replays = self.bind_all(&[list], place, |_, _| {}).await?;
+        // One list makes one replay.
+        replays
+            .into_iter()
+            .next()
+            .map_or_else(|| self.replay(vec![]), Ok)
+    }
+
+    /// [`Gpu::bind`] of several lists, whose programs are made together; `progress` is told how many of the missing ones are
+    /// made, and of how many, as by [`Gpu::prepare_with`].
+    ///
+    /// # Errors
+    /// As [`Gpu::bind`].
+    pub async fn bind_all<D: Borrow<Dispatch>>(
+        &self,
+        lists: &[Vec<D>],
+        place: impl Fn(Slot) -> Option<(Buffer, u64)>,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Vec<Replay>> {
+        let all = lists.iter().flatten().map(Borrow::borrow);
+        let (keys, at) = self.keys(all, &place)?;
+        let programs = self.prepare_with(&keys, progress).await?;
+        let mut at = at.into_iter();
+        let mut replays = Vec::with_capacity(lists.len());
+        for list in lists {
+            let bound = list.iter().zip(at.by_ref()).enumerate();
+            let bound = bound.map(|(i, (dispatch, at))| {
+                let (program, dispatch) = (programs[at].clone(), dispatch.borrow());
+                Ok(BoundDispatch::new(program, dispatch, &place)?.label(i as u32))
+            });
+            replays.push(self.replay(bound.collect::<Result<_>>()?)?);
+        }
+        Ok(replays)
     }
 
     /// The programs of dispatches, each once, and which of them each dispatch runs.
-    fn keys<D: Borrow<Dispatch>>(
+    fn keys<'d>(
         &self,
-        dispatches: &[D],
+        dispatches: impl Iterator<Item = &'d Dispatch>,
         place: &impl Fn(Slot) -> Option<(Buffer, u64)>,
     ) -> Result<(Vec<ProgramKey>, Vec<usize>)> {
         // Names and sets of a variant are long to compare: each dispatch looks its own up once.
         let mut sources: HashMap<&Variant, Arc<Source>> = HashMap::new();
         let mut unique: HashMap<(*const Source, u32), usize> = HashMap::new();
-        let (mut keys, mut at) = (Vec::new(), Vec::with_capacity(dispatches.len()));
-        for dispatch in dispatches.iter().map(Borrow::borrow) {
+        let (mut keys, mut at) = (Vec::new(), Vec::with_capacity(dispatches.size_hint().0));
+        for dispatch in dispatches {
             let source = match sources.entry(&dispatch.variant) {
                 Entry::Occupied(found) => found.into_mut(),
                 Entry::Vacant(new) => new.insert(self.source(&dispatch.variant)?),

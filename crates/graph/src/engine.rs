@@ -18,6 +18,7 @@ use tilewright_device::{
     BoxFuture, Buffer, Gpu, Profiler, Recorder, Replay, Slot, SubmitOptions, Timing,
 };
 use tilewright_tensor::HostTensor;
+use web_time::Instant;
 
 /// What a session keeps from run to run besides its plans.
 pub(crate) struct Engine {
@@ -264,7 +265,14 @@ impl Engine {
         let args: Vec<Option<&HostTensor>> = args.iter().map(Option::as_ref).collect();
         let outputs = match control::walk(&node.op, &args, self.meter.limits()) {
             Ok(Some(walk)) => self.drive(walk, bodies).await,
-            Ok(None) => self.meter.reference(&node.op, &args),
+            Ok(None) => {
+                let start = Instant::now();
+                let outputs = self.meter.reference(&node.op, &args);
+                if let Some(times) = &mut self.profile {
+                    times.push(NodeTime::on_host(node, start.elapsed()));
+                }
+                outputs
+            }
             Err(e) => Err(e),
         };
         let outputs = outputs.map_err(|e| e.at(&node.name, node.op.name()))?;

@@ -3,7 +3,9 @@
 use crate::limits::Meter;
 use crate::{Error, Graph, Node, Op, Result, RunLimits, Value, control};
 use std::collections::HashMap;
+use std::time::Duration;
 use tilewright_tensor::HostTensor;
+use web_time::Instant;
 
 /// The outputs of `graph` for `inputs` (in the order of [`Graph::inputs`]), computed on the host.
 /// Loops end at the default [`RunLimits`].
@@ -51,6 +53,17 @@ pub(crate) fn metered(
     states: &mut [HostTensor],
     meter: &Meter,
 ) -> Result<Vec<HostTensor>> {
+    watched(graph, inputs, states, meter, |_, _| {})
+}
+
+/// [`metered`]; `seen` is told every node of `graph` that was computed, constants apart, and how long that took.
+pub(crate) fn watched(
+    graph: &Graph,
+    inputs: &[HostTensor],
+    states: &mut [HostTensor],
+    meter: &Meter,
+    mut seen: impl FnMut(&Node, Duration),
+) -> Result<Vec<HostTensor>> {
     if inputs.len() != graph.inputs().len() {
         let what = format!(
             "{} inputs given, {} expected",
@@ -74,8 +87,13 @@ pub(crate) fn metered(
         }
         let outputs = {
             let args = values.of(node)?;
-            evaluate(&node.op, &args, &meter.holding(values.held))
-                .map_err(|e| e.at(&node.name, node.op.name()))?
+            let start = Instant::now();
+            let outputs = evaluate(&node.op, &args, &meter.holding(values.held))
+                .map_err(|e| e.at(&node.name, node.op.name()))?;
+            if makes(node) {
+                seen(node, start.elapsed());
+            }
+            outputs
         };
         values.release(node);
         values.add(i as u32, outputs);

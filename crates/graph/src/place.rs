@@ -6,12 +6,21 @@ use crate::lower::SlotUse;
 use crate::plan::PlanStage;
 use crate::{Error, Result};
 use std::collections::HashMap;
-use tilewright_device::{Buffer, BufferUse, Gpu, Slot};
+use tilewright_device::{Buffer, BufferUse, Dispatch, Gpu, Slot};
 
 impl Engine {
     /// Makes the arena large enough and puts the newest plan's dispatches on the device.
     pub(crate) async fn place(&mut self, compiled: &mut Compiled) -> Result<()> {
-        let placed = self.try_place(compiled).await;
+        self.place_with(compiled, |_, _| {}).await
+    }
+
+    /// [`Engine::place`]; `progress` as for [`Gpu::prepare_with`].
+    pub(crate) async fn place_with(
+        &mut self,
+        compiled: &mut Compiled,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<()> {
+        let placed = self.try_place(compiled, progress).await;
         if placed.is_err() {
             // What it put on the device would stand in the way of a smaller one.
             compiled.bound.drain(..compiled.bound.len().min(1));
@@ -20,7 +29,11 @@ impl Engine {
         placed
     }
 
-    async fn try_place(&mut self, compiled: &mut Compiled) -> Result<()> {
+    async fn try_place(
+        &mut self,
+        compiled: &mut Compiled,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<()> {
         let Some(gpu) = self.model.gpu().cloned() else {
             return Ok(());
         };
@@ -61,16 +74,12 @@ impl Engine {
                 None => (arena.clone(), plan.offsets[root.0 as usize]),
             })
         };
-        bound.replays.clear();
-        for stage in &plan.stages {
-            bound.replays.push(match stage {
-                PlanStage::Host(_) => None,
-                PlanStage::Device { steps, .. } => {
-                    let dispatches: Vec<_> = steps.iter().flat_map(|s| &s.dispatches).collect();
-                    Some(gpu.bind(&dispatches, place).await?)
-                }
-            });
-        }
+        let lists: Vec<Vec<&Dispatch>> = plan.stages.iter().filter_map(dispatches).collect();
+        let mut replays = gpu.bind_all(&lists, place, progress).await?.into_iter();
+        let stages = plan.stages.iter();
+        bound.replays = stages
+            .map(|stage| dispatches(stage).and_then(|_| replays.next()))
+            .collect();
         bound.arena = Some(arena.clone());
         Ok(())
     }
@@ -102,5 +111,13 @@ impl Engine {
             self.share.arena(self.depth, 0, 0)?;
         }
         Ok(own.insert(made?).clone())
+    }
+}
+
+/// What a stage runs on the device; none for a stage on the host.
+fn dispatches(stage: &PlanStage) -> Option<Vec<&Dispatch>> {
+    match stage {
+        PlanStage::Host(_) => None,
+        PlanStage::Device { steps, .. } => Some(steps.iter().flat_map(|s| &s.dispatches).collect()),
     }
 }

@@ -10,8 +10,9 @@ use crate::memory_stats::{MemoryStats, Share};
 use crate::model::Fallback;
 use crate::record::record;
 use crate::stage::Schedule;
-use crate::{Error, Graph, Model, Op, Result, host};
+use crate::{Error, Graph, Model, Node, Op, Result, host};
 use std::sync::Arc;
+use std::time::Duration;
 use tilewright_device::{Recorder, SubmitOptions};
 use tilewright_tensor::HostTensor;
 
@@ -33,17 +34,29 @@ pub struct HostStep {
     pub reason: String,
 }
 
-/// Time of one node on the device.
+/// Time of one node: of one dispatch on the device, or of its reference on the host.
 #[derive(Clone, Debug)]
 pub struct NodeTime {
     /// Node name in the model.
     pub node: String,
     /// Operator.
     pub op: String,
-    /// Shader of the dispatch.
+    /// Shader of the dispatch; `host` for a reference.
     pub shader: String,
     /// Nanoseconds.
     pub nanoseconds: u64,
+}
+
+impl NodeTime {
+    /// Of a node that was computed by its reference.
+    pub(crate) fn on_host(node: &Node, time: Duration) -> NodeTime {
+        NodeTime {
+            node: node.name.to_string(),
+            op: node.op.name().to_string(),
+            shader: "host".into(),
+            nanoseconds: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
 }
 
 impl Session {
@@ -104,10 +117,23 @@ impl Session {
     /// # Errors
     /// [`Error::Input`] for a name or shape that does not fit the model; whatever planning can end with.
     pub async fn prepare(&mut self, shapes: &[(&str, &[usize])]) -> Result<()> {
+        self.prepare_with(shapes, |_, _| {}).await
+    }
+
+    /// [`Session::prepare`], telling after each batch how many of the plan's missing programs are made, and of how many.
+    /// Nothing is told where none is missing.
+    ///
+    /// # Errors
+    /// As [`Session::prepare`].
+    pub async fn prepare_with(
+        &mut self,
+        shapes: &[(&str, &[usize])],
+        progress: impl FnMut(usize, usize),
+    ) -> Result<()> {
         self.begin();
         let bindings = shaped(&self.root.graph, shapes)?;
         self.root.bind(&self.engine.model, &bindings)?;
-        self.engine.place(&mut self.root).await
+        self.engine.place_with(&mut self.root, progress).await
     }
 
     /// Runs the model on named inputs; the outputs in the model's order.
@@ -168,7 +194,12 @@ impl Session {
         checked(graph, &wires.feeds)?;
         let inputs = wires.all_host(graph)?;
         let mut states = self.engine.states.host();
-        let outputs = host::metered(graph, &inputs, &mut states, &self.engine.meter)?;
+        let Engine { meter, profile, .. } = &mut self.engine;
+        let outputs = host::watched(graph, &inputs, &mut states, meter, |node, time| {
+            if let Some(times) = profile {
+                times.push(NodeTime::on_host(node, time));
+            }
+        })?;
         for (i, t) in states.iter().enumerate() {
             self.engine.states.write(i, t, None)?;
         }
@@ -197,7 +228,11 @@ impl Session {
         at.ok_or_else(|| Error::Graph(format!("the model has no state `{name}`")))
     }
 
-    /// Runs the model once with a timestamp around every dispatch.
+    /// Runs the model once with a timestamp around every dispatch; nodes on the host are timed by its clock. A node of control
+    /// flow counts, on the device, by what its bodies run, and on the host as one.
+    ///
+    /// # Errors
+    /// An unsupported feature on a device without timestamp queries (`Caps::timestamps`); those of [`Session::run`].
     pub async fn profile(&mut self, inputs: &[(&str, HostTensor)]) -> Result<Vec<NodeTime>> {
         self.begin();
         self.engine.profile = Some(vec![]);
@@ -249,5 +284,33 @@ pub(crate) fn late_reason(op: &Op) -> &'static str {
     match op {
         Op::If(_) | Op::Loop(_) | Op::Scan(_) => "control flow",
         _ => "output shapes depend on the data",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Attrs, Dim, Fact, ModelOptions, samples};
+    use tilewright_tensor::DType;
+
+    #[test]
+    fn nodes_on_the_host_are_timed() {
+        let op = |name| Op::from_name(name, &Attrs::new(name)).unwrap();
+        let mut g = Graph::new();
+        let shape = [Dim::from(64usize), Dim::from(64usize)];
+        let x = g.input("x", Some(Fact::new(DType::F32, shape))).unwrap();
+        let w = g.constant(samples::uniform(&[64, 64], 1));
+        let y = g.add1(op("MatMul"), &[x, w]).unwrap();
+        let y = g.add1(op("Relu"), &[y]).unwrap();
+        g.output("y", y);
+        let mut session = Session::new(&Model::host(g, ModelOptions::default())).unwrap();
+        let inputs = [("x", samples::uniform(&[64, 64], 2))];
+        let times = pollster::block_on(session.profile(&inputs)).unwrap();
+        let listed: Vec<_> = times.iter().map(|t| (&*t.op, &*t.shader)).collect();
+        assert_eq!(listed, [("MatMul", "host"), ("Relu", "host")]);
+        // 64 cubed products take longer than the clock's step.
+        assert!(times[0].nanoseconds > 0, "{times:?}");
+        pollster::block_on(session.run(&inputs)).unwrap();
+        assert!(session.engine.profile.is_none());
     }
 }

@@ -50,6 +50,27 @@ fn prepared_plans_are_used() {
     }
 }
 
+#[test]
+fn preparing_tells_of_every_program() {
+    let Some(gpu) = common::gpu(GpuOptions::new()) else {
+        return;
+    };
+    let model = Model::new(product(), &gpu, ModelOptions::default());
+    let mut session = Session::new(&model).unwrap();
+    let before = gpu.program_count();
+    let mut told = vec![];
+    let progress = |made, of| told.push((made, of));
+    pollster::block_on(session.prepare_with(&[("x", &[3, 8])], progress)).unwrap();
+    let made = gpu.program_count() - before;
+    assert!(made >= 2, "{made} programs for a product and a softmax");
+    assert_eq!(told.last(), Some(&(made, made)), "{told:?}");
+    assert!(told.is_sorted(), "{told:?}");
+    let again = |made, of| panic!("{made} of {of} programs were made again");
+    pollster::block_on(session.prepare_with(&[("x", &[3, 8])], again)).unwrap();
+    let mut other = Session::new(&model).unwrap();
+    pollster::block_on(other.prepare_with(&[("x", &[3, 8])], again)).unwrap();
+}
+
 /// Executors with several threads move futures between them.
 #[test]
 fn runs_can_move_between_threads() {
@@ -65,7 +86,10 @@ fn runs_can_move_between_threads() {
     let model = Model::new(product(), &gpu, ModelOptions::default());
     let run = async move {
         let mut session = Session::new(&model)?;
-        session.prepare(&[("x", &[2, 8])]).await?;
+        let mut told = 0;
+        session
+            .prepare_with(&[("x", &[2, 8])], |_, _| told += 1)
+            .await?;
         session.run(&[("x", samples::uniform(&[2, 8], 1))]).await
     };
     let run = moves(run);
