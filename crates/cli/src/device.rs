@@ -14,18 +14,20 @@ pub(crate) struct DeviceArgs {
     /// Ask the adapter for default WebGPU limits and no features.
     #[arg(long)]
     pub(crate) default_limits: bool,
-    /// Let the model take as much memory, time and iterations as it asks for: for models that you trust.
+    /// Set no bounds on the memory, time, work and loop iterations that the model may ask for; without this they are 2 GiB,
+    /// ten minutes, 2^36 steps of a node on the host, and a million iterations.
     #[arg(long)]
-    pub(crate) trusted: bool,
+    pub(crate) no_limits: bool,
 }
 
 impl DeviceArgs {
     /// What a model may ask for.
     pub(crate) fn options(&self) -> ModelOptions {
         let mut options = ModelOptions::default();
-        if !self.trusted {
-            options.limits = RunLimits::strict();
-        }
+        options.limits = match self.no_limits {
+            true => RunLimits::none(),
+            false => RunLimits::strict(),
+        };
         options
     }
 
@@ -64,4 +66,35 @@ pub(crate) fn read_graph(path: &Path, options: &ReadOptions) -> Result<Graph, Fa
         Error::File { .. } => e.into(),
         e => format!("{}: {e}", path.display()).into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::time::Duration;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        device: DeviceArgs,
+    }
+
+    fn limits(args: &[&str]) -> RunLimits {
+        let line = [&["tilewright"], args].concat();
+        Line::parse_from(line).device.options().limits
+    }
+
+    #[test]
+    fn limits_are_strict_unless_lifted() {
+        let (strict, none) = (limits(&[]), limits(&["--no-limits"]));
+        assert_eq!((strict.memory, strict.work), (2 << 30, 1 << 36));
+        assert_eq!(strict.loop_iterations, 1_000_000);
+        assert_eq!(strict.wall_time, Duration::from_secs(600));
+        assert_eq!(
+            [none.memory, none.work, none.loop_iterations],
+            [u64::MAX; 3]
+        );
+        assert_eq!(none.wall_time, Duration::MAX);
+    }
 }

@@ -106,8 +106,8 @@ impl Worker {
         if args.device.default_limits {
             command.arg("--default-limits");
         }
-        if args.device.trusted {
-            command.arg("--trusted");
+        if args.device.no_limits {
+            command.arg("--no-limits");
         }
         let mut child = command
             .stdin(Stdio::piped())
@@ -207,6 +207,9 @@ fn run_folder(
         if name.starts_with("test_data_set_") {
             sets.push(name);
         }
+    }
+    if sets.is_empty() {
+        return Err(format!("{}: no test_data_set_* folder", folder.display()).into());
     }
     sets.sort();
     for set in sets {

@@ -49,6 +49,16 @@ impl Default for RunLimits {
 }
 
 impl RunLimits {
+    /// No bounds but those of the device and of this machine: for models of known origin.
+    pub fn none() -> RunLimits {
+        RunLimits {
+            memory: u64::MAX,
+            loop_iterations: u64::MAX,
+            work: u64::MAX,
+            wall_time: Duration::MAX,
+        }
+    }
+
     /// For models of unknown origin: 2 GiB, a million iterations, 2^36 steps (minutes), ten minutes.
     pub fn strict() -> RunLimits {
         RunLimits {
