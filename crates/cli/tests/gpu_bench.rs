@@ -1,32 +1,13 @@
 //! `tilewright bench` on the software adapter.
 
+mod common;
+#[path = "common/software.rs"]
+mod software;
+
+use common::{text, tilewright};
 use serde_json::Value;
-use std::process::{Command, Output};
-
-fn tilewright(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tilewright"))
-        .args(args)
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Key of the software adapter; none only where `TILEWRIGHT_SKIP_GPU=1` says that there is none.
-fn software() -> Option<String> {
-    let listed = tilewright(&["adapters", "--json"]);
-    assert!(listed.status.success(), "{}", text(&listed.stderr));
-    let listed: Vec<Value> = serde_json::from_slice(&listed.stdout).unwrap();
-    let found = listed.iter().find(|a| a["kind"] == "Software");
-    let skip = std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some_and(|value| value == "1");
-    assert!(
-        found.is_some() || skip,
-        "no software adapter; set TILEWRIGHT_SKIP_GPU=1 where none is expected"
-    );
-    Some(found?["key"].as_str().unwrap().to_owned())
-}
+use software::software;
+use std::process::Output;
 
 /// `bench sparse` of 96 x 128 x 192, which is a second's work.
 fn sparse(device: &str, more: &[&str]) -> Output {

@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// Names of the classes, one a line, for the table of scores.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Print the time of every dispatch.
+    /// Print the time of every dispatch, and of every node on the host, of one more run.
     #[arg(long)]
     profile: bool,
     /// Print JSON.
@@ -60,14 +60,18 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     bar.set_message("opening the adapter");
     let gpu = args.device.gpu()?;
     let opened = started.elapsed();
-    bar.set_message("compiling, first run");
+    bar.set_message("planning");
     let mut session = Session::new(&model(graph, gpu.as_ref(), args.device.options()))?;
     let named: Vec<(&str, HostTensor)> =
         (inputs.iter().map(|(n, t)| (n.as_str(), t.clone()))).collect();
+    compile(&mut session, &named, &bar)?;
+    bar.set_style(ProgressStyle::default_spinner());
+    bar.set_message("first run");
     let outputs = block_on(session.run(&named))?;
     let first = started.elapsed();
     let times = repeats(&mut session, &named, args.repeat, &bar)?;
-    let profile = match args.profile {
+    let untimed = gpu.as_ref().is_some_and(|gpu| !gpu.caps().timestamps);
+    let profile = match args.profile && !untimed {
         true => block_on(session.profile(&named))?,
         false => vec![],
     };
@@ -87,6 +91,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         outputs,
         files,
         profile,
+        untimed: args.profile && untimed,
         labels: labels.unwrap_or_default(),
         top: args.top,
     };
@@ -100,6 +105,22 @@ fn spinner(message: &'static str) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_message(message);
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
+}
+
+/// Plans, and makes the programs of the plan; the bar counts them.
+fn compile(
+    session: &mut Session,
+    inputs: &[(&str, HostTensor)],
+    bar: &ProgressBar,
+) -> Result<(), Failure> {
+    let shapes: Vec<(&str, &[usize])> = inputs.iter().map(|(n, t)| (*n, &t.shape()[..])).collect();
+    let style = ProgressStyle::with_template("compiling {bar:40} {pos}/{len} {eta}")?;
+    let told = |made: usize, of: usize| {
+        bar.set_style(style.clone());
+        bar.set_length(of as u64);
+        bar.set_position(made as u64);
+    };
+    Ok(block_on(session.prepare_with(&shapes, told))?)
 }
 
 fn labels(path: &Path) -> Result<Vec<String>, Failure> {
@@ -119,6 +140,7 @@ fn repeats(
     let style = "running {bar:40} {pos}/{len} {eta}";
     bar.set_style(ProgressStyle::with_template(style)?);
     bar.set_length(repeat);
+    bar.set_position(0);
     let mut times = vec![];
     for _ in 0..repeat {
         let start = Instant::now();

@@ -29,9 +29,14 @@ pub(crate) struct Report {
     /// Where the outputs were written, if they were.
     pub(crate) files: Vec<PathBuf>,
     pub(crate) profile: Vec<NodeTime>,
+    /// A profile was asked for, and the adapter cannot time dispatches.
+    pub(crate) untimed: bool,
     pub(crate) labels: Vec<String>,
     pub(crate) top: usize,
 }
+
+/// What stands in the place of a profile that cannot be made.
+const UNTIMED: &str = "no times of nodes: the adapter has no timestamp queries";
 
 /// The best classes of one row of scores: class and score, best first.
 type Best = Vec<(usize, f64)>;
@@ -93,6 +98,7 @@ impl Report {
             "runs_ms": self.times.iter().copied().map(millis).collect::<Vec<_>>(),
             "median_ms": self.median().map(millis),
             "host_steps": host, "outputs": outputs, "nodes": nodes,
+            "note": self.untimed.then_some(UNTIMED),
         })
     }
 
@@ -132,18 +138,23 @@ impl Report {
             let share = 100.0 * ns as f64 / total.max(1) as f64;
             writeln!(f, "{:>10.1} us  {share:>5.1}%  {text}", ns as f64 / 1e3)
         };
-        let mut shaders: HashMap<&str, (u64, usize)> = HashMap::new();
+        let mut shaders: HashMap<String, (u64, usize)> = HashMap::new();
         for t in &self.profile {
             line(
                 f,
                 t.nanoseconds,
                 &format!("{:<20} {:<16} {}", t.op, t.shader, t.node),
             )?;
-            let sum = shaders.entry(&t.shader).or_default();
+            // What the host runs has no shader in common.
+            let shader = match &*t.shader {
+                "host" => format!("host {}", t.op),
+                shader => shader.to_owned(),
+            };
+            let sum = shaders.entry(shader).or_default();
             *sum = (sum.0 + t.nanoseconds, sum.1 + 1);
         }
         let mut shaders: Vec<_> = shaders.into_iter().collect();
-        shaders.sort_by_key(|(name, (ns, _))| (std::cmp::Reverse(*ns), *name));
+        shaders.sort_by(|(a, (s, _)), (b, (t, _))| t.cmp(s).then(a.cmp(b)));
         writeln!(f, "by shader")?;
         for (name, (ns, count)) in shaders {
             line(f, ns, &format!("{name} ({count})"))?;
@@ -195,6 +206,9 @@ impl fmt::Display for Report {
         if !self.profile.is_empty() {
             self.nodes(f)?;
         }
+        if self.untimed {
+            writeln!(f, "{UNTIMED}")?;
+        }
         Ok(())
     }
 }
@@ -221,6 +235,7 @@ mod tests {
             outputs: vec![("y".into(), tensor)],
             files: vec![],
             profile: vec![node(3000), node(1000)],
+            untimed: false,
             labels: vec!["ape".into(), "bee".into()],
             top: 2,
         }
@@ -246,6 +261,17 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("75.0%  Add"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_timed_is_said() {
+        let report = Report {
+            profile: vec![],
+            untimed: true,
+            ..report(vec![0.0; 6])
+        };
+        assert!(report.to_string().trim_end().ends_with(UNTIMED));
+        assert_eq!(report.json()["note"], UNTIMED);
     }
 
     #[test]

@@ -1,0 +1,107 @@
+//! The handwritten digits of the examples, and what comes of them.
+
+use super::{text, tilewright};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use tilewright::tensor::npy;
+use tilewright::{HostTensor, graph::host, onnx::read_model_file};
+
+/// A file of examples/digits.
+pub(crate) fn file(name: &str) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/digits");
+    format!("{folder}/{name}")
+}
+
+/// The first `count` images, 0..1, and the probabilities that the references make of them.
+pub(crate) fn images(count: usize) -> (HostTensor, HostTensor) {
+    let all = npy::read(&std::fs::read(file("digits_images.npy")).unwrap()).unwrap();
+    let pixels = all.bytes()[..64 * count].iter();
+    let pixels = pixels.map(|ink| f32::from(*ink) / 16.0).collect();
+    let images = HostTensor::from_vec([count, 1, 8, 8], pixels).unwrap();
+    let graph = read_model_file(file("digits.onnx")).unwrap();
+    let expected = host::run(&graph, std::slice::from_ref(&images)).unwrap();
+    (images, expected.into_iter().next().unwrap())
+}
+
+/// An empty folder for one test; left there for whoever looks into a failure.
+pub(crate) fn folder(test: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    drop(std::fs::remove_dir_all(&folder));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Writes a tensor beside the outputs of a test.
+pub(crate) fn write(folder: &Path, name: &str, tensor: &HostTensor) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, npy::write(tensor).unwrap()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// `run` on the digits; its report, which must be there.
+pub(crate) fn run(device: &str, more: &[&str]) -> Value {
+    let model = file("digits.onnx");
+    let args = [&["run", &model, "--device", device, "--json"], more].concat();
+    let out = tilewright(&args);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+/// The same as text.
+pub(crate) fn table(device: &str, more: &[&str]) -> String {
+    let model = file("digits.onnx");
+    let args = [&["run", &model, "--device", device], more].concat();
+    let out = tilewright(&args);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    text(&out.stdout)
+}
+
+/// Checks a report of a run over `count` images: every field that scripts may rely on.
+pub(crate) fn check(report: &Value, count: usize, expected: &HostTensor) {
+    assert_eq!(report["format"], "tilewright-run");
+    assert_eq!(report["version"], 1);
+    assert!(report["adapter"].is_string());
+    for time in ["load_ms", "open_ms", "first_ms"] {
+        assert!(
+            report[time].as_f64().is_some_and(|ms| ms >= 0.0),
+            "{time}: {report}"
+        );
+    }
+    assert_eq!(report["host_steps"], serde_json::json!([]));
+    let outputs = report["outputs"].as_array().unwrap();
+    assert_eq!(outputs.len(), 1);
+    let output = &outputs[0];
+    assert_eq!(output["name"], "probability");
+    assert_eq!(output["dtype"], "f32");
+    assert_eq!(output["shape"], serde_json::json!([count, 10]));
+    for (row, scores) in expected.to_f64().chunks(10).enumerate() {
+        let best = (0..10)
+            .max_by(|a, b| scores[*a].total_cmp(&scores[*b]))
+            .unwrap();
+        let top = &output["top"][row][0];
+        assert_eq!(top["class"], best, "row {row}");
+        assert!(
+            (top["score"].as_f64().unwrap() - scores[best]).abs() < 1e-4,
+            "{top}"
+        );
+    }
+}
+
+/// Checks the times of a profile.
+pub(crate) fn check_nodes(report: &Value) {
+    let nodes = report["nodes"].as_array().unwrap();
+    for node in nodes {
+        for name in ["node", "op", "shader"] {
+            assert!(node[name].is_string(), "{node}");
+        }
+        assert!(node["ns"].is_u64(), "{node}");
+    }
+    assert!(
+        nodes.iter().any(|node| node["ns"].as_u64() > Some(0)),
+        "{nodes:?}"
+    );
+    assert!(
+        nodes.iter().any(|node| node["op"] == "Softmax"),
+        "{nodes:?}"
+    );
+}
