@@ -1,5 +1,6 @@
 //! The table of exceptions: what operators of older operator sets say differently from the newest one. Attributes that
-//! became inputs, defaults that moved, and the broadcasting rules of before opset 7. No arithmetic happens here.
+//! became inputs, defaults that moved, and the broadcasting rules of before opset 7. No arithmetic happens here: what depends
+//! on shapes is said in nodes, which fold where shapes are known and wait for the run where they are not.
 
 use std::sync::Arc;
 
@@ -132,6 +133,11 @@ fn rewrite(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>> {
             old.outputs = 1;
         }
         "GroupNormalization" if version < 21 => group_norm(graph, &mut old)?,
+        // Until opset 16 samples lay where they fell, without the shift by half a pixel that is the default today.
+        "RoiAlign" if version < 16 => {
+            let mode = Attr::Str("output_half_pixel".into());
+            old.attrs.set("coordinate_transformation_mode", mode);
+        }
         "LpPool" | "GlobalLpPool" if version < 2 => {
             if let Some(p) = old.attrs.opt::<f32>("p").unwrap_or(None) {
                 old.attrs.set("p", Attr::Int(p as i64));
@@ -166,47 +172,59 @@ fn add(graph: &mut Graph, name: &str, attrs: Attrs, inputs: &[Value]) -> Result<
         .ok_or_else(|| Error::op(name, "has no output"))
 }
 
-fn rank(graph: &Graph, old: &Old<'_>, i: usize) -> Result<usize> {
-    Ok(graph.need_fact(old.need(i)?)?.rank())
+fn rank(graph: &Graph, value: Value) -> Option<i64> {
+    graph.fact(value).map(|fact| fact.rank() as i64)
 }
 
-/// Before opset 7 the second operand was laid along the first from `axis` on; missing trailing axes become 1 here.
+/// The rank as a value, for shapes that wait for the run too.
+fn rank_of(graph: &mut Graph, value: Value) -> Result<Value> {
+    let shape = add(graph, "Shape", Attrs::new("Shape"), &[value])?;
+    add(graph, "Size", Attrs::new("Size"), &[shape])
+}
+
+/// Before opset 7 the second operand was laid along the first from `axis` on; missing trailing axes become 1 here. A slope of
+/// PRelu lay along the channels.
 fn align(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
     let axis = old.attrs.opt::<i64>("axis")?;
     let broadcast = old.attrs.or("broadcast", 0i64)? != 0;
     old.attrs.remove("axis");
     old.attrs.remove("broadcast");
-    let per_channel = old.name == "PRelu";
-    let Some(axis) = (if per_channel {
-        Some(1)
-    } else {
-        axis.filter(|_| broadcast)
-    }) else {
+    let (first, second) = (old.need(0)?, old.need(1)?);
+    let (a, b) = (rank(graph, first), rank(graph, second));
+    let per_channel = old.name == "PRelu" && b.is_none_or(|b| b == 1);
+    let given = axis.filter(|_| broadcast && old.name != "PRelu");
+    let Some(axis) = given.or(per_channel.then_some(1)) else {
         return Ok(());
     };
-    let (a, b) = (rank(graph, old, 0)?, rank(graph, old, 1)?);
-    if per_channel && (b != 1 || a < 3) {
+    if let (Some(a), Some(b)) = (a, b) {
+        let start = if axis < 0 {
+            axis.saturating_add(a)
+        } else {
+            axis
+        };
+        if !per_channel && (start < 0 || (a - b).saturating_sub(start) < 0) {
+            return Err(Error::op(
+                old.name,
+                format!("operands of rank {a} and {b} do not fit at axis {start}"),
+            ));
+        }
+    }
+    // The new axes, counted in the result: from the second's rank to the first's less `axis`.
+    let start = rank_of(graph, second)?;
+    let end = if axis < 0 {
+        graph.constant(HostTensor::scalar(axis.saturating_neg()))
+    } else {
+        let (all, axis) = (rank_of(graph, first)?, HostTensor::scalar(axis));
+        let axis = graph.constant(axis);
+        add(graph, "Sub", Attrs::new("Sub"), &[all, axis])?
+    };
+    let one = graph.constant(HostTensor::scalar(1i64));
+    let axes = add(graph, "Range", Attrs::new("Range"), &[start, end, one])?;
+    if graph.constant_of(axes)?.is_some_and(|axes| axes.is_empty()) {
         return Ok(());
     }
-    let axis = if axis < 0 { axis + a as i64 } else { axis };
-    let trailing = (a as i64 - b as i64).saturating_sub(axis);
-    if trailing < 0 || axis < 0 {
-        return Err(Error::op(
-            old.name,
-            format!("operands of rank {a} and {b} do not fit at axis {axis}"),
-        ));
-    }
-    if trailing > 0 {
-        let axes: Vec<i64> = (b as i64..b as i64 + trailing).collect();
-        let axes = graph.ints(&axes)?;
-        let aligned = add(
-            graph,
-            "Unsqueeze",
-            Attrs::new("Unsqueeze"),
-            &[old.need(1)?, axes],
-        )?;
-        old.set_input(1, aligned);
-    }
+    let aligned = add(graph, "Unsqueeze", Attrs::new("Unsqueeze"), &[second, axes])?;
+    old.set_input(1, aligned);
     Ok(())
 }
 
@@ -243,17 +261,20 @@ fn clip(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
 
 /// A scalar of the type of input 0.
 fn scalar_like(graph: &mut Graph, old: &Old<'_>, value: f32) -> Result<Value> {
-    let dtype = graph.fact(old.need(0)?).map_or(DType::F32, |f| f.dtype);
-    graph.scalar(dtype, f64::from(value))
+    let like = old.need(0)?;
+    if let Some(dtype) = graph.fact(like).map(|f| f.dtype) {
+        return graph.scalar(dtype, f64::from(value));
+    }
+    let value = graph.scalar(DType::F32, f64::from(value))?;
+    add(graph, "CastLike", Attrs::new("CastLike"), &[value, like])
 }
 
 /// Before opset 13 the axes from `axis` on counted as one.
 fn softmax(graph: &mut Graph, old: &mut Old<'_>) -> Result<Vec<Value>> {
     let x = old.need(0)?;
     let axis: i64 = old.attrs.or("axis", 1)?;
-    let rank = graph.need_fact(x)?.rank() as i64;
     let attrs = Attrs::new(old.name).with("axis", -1i64);
-    if axis == rank - 1 || axis == -1 {
+    if axis == -1 || rank(graph, x).is_some_and(|rank| axis == rank - 1) {
         return Ok(vec![add(graph, old.name, attrs, &[x])?]);
     }
     let flat = add(
@@ -264,12 +285,9 @@ fn softmax(graph: &mut Graph, old: &mut Old<'_>) -> Result<Vec<Value>> {
     )?;
     let flat = add(graph, old.name, attrs, &[flat])?;
     let shape = add(graph, "Shape", Attrs::new("Shape"), &[x])?;
-    Ok(vec![add(
-        graph,
-        "Reshape",
-        Attrs::new("Reshape"),
-        &[flat, shape],
-    )?])
+    // A size of 0 is that, not the flat one's.
+    let back = Attrs::new("Reshape").with("allowzero", 1i64);
+    Ok(vec![add(graph, "Reshape", back, &[flat, shape])?])
 }
 
 fn cast(old: &mut Old<'_>) -> Result<()> {
@@ -298,31 +316,25 @@ fn cast(old: &mut Old<'_>) -> Result<()> {
 /// Before opset 21 scale and bias were one a group; they become one a channel.
 fn group_norm(graph: &mut Graph, old: &mut Old<'_>) -> Result<()> {
     let groups: i64 = old.attrs.need("num_groups")?;
-    let channels = graph
-        .need_fact(old.need(0)?)?
-        .shape
-        .get(1)
-        .and_then(|d| d.known());
-    let Some(channels) = channels.filter(|c| groups > 0 && c % groups == 0) else {
+    let x = old.need(0)?;
+    let channels = graph.fact(x).and_then(|f| f.shape.get(1)?.known());
+    if groups <= 0 || channels.is_some_and(|c| c % groups != 0) {
         return Err(Error::op(
             old.name,
-            format!("the number of channels must be known and divide by {groups}"),
+            format!("the number of channels must divide by {groups}"),
         ));
-    };
-    let (column, wide, flat) = (
-        graph.ints(&[groups, 1])?,
-        graph.ints(&[groups, channels / groups])?,
-        graph.ints(&[channels])?,
-    );
+    }
+    let only = Attrs::new("Shape").with("start", 1i64).with("end", 2i64);
+    let channels = add(graph, "Shape", only, &[x])?;
+    let (count, column) = (graph.ints(&[groups])?, graph.ints(&[groups, 1])?);
+    let each = add(graph, "Div", Attrs::new("Div"), &[channels, count])?;
+    let join = Attrs::new("Concat").with("axis", 0i64);
+    let wide = add(graph, "Concat", join, &[count, each])?;
     for i in [1, 2] {
-        let v = add(
-            graph,
-            "Reshape",
-            Attrs::new("Reshape"),
-            &[old.need(i)?, column],
-        )?;
+        let v = old.need(i)?;
+        let v = add(graph, "Reshape", Attrs::new("Reshape"), &[v, column])?;
         let v = add(graph, "Expand", Attrs::new("Expand"), &[v, wide])?;
-        let v = add(graph, "Reshape", Attrs::new("Reshape"), &[v, flat])?;
+        let v = add(graph, "Reshape", Attrs::new("Reshape"), &[v, channels])?;
         old.set_input(i, v);
     }
     Ok(())
