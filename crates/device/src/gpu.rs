@@ -1,5 +1,6 @@
 //! An opened device.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use crate::adapter::{self, AdapterInfo, GpuOptions};
@@ -31,6 +32,8 @@ struct Inner {
     programs: Programs,
     /// Buffers that reads go through, kept between reads.
     staging: Mutex<Vec<Buffer>>,
+    /// Bytes written since the last submission, about: embedders submit too.
+    staged: AtomicUsize,
 }
 
 impl Gpu {
@@ -111,6 +114,7 @@ impl Gpu {
             memory: Memory::new(options.memory_limit),
             programs: Programs::default(),
             staging: Mutex::default(),
+            staged: AtomicUsize::new(0),
             device,
             queue,
             info,
@@ -250,6 +254,10 @@ impl Gpu {
 
     pub(crate) fn programs(&self) -> &Programs {
         &self.0.programs
+    }
+
+    pub(crate) fn staged(&self) -> &AtomicUsize {
+        &self.0.staged
     }
 
     pub(crate) fn staging_pool(&self) -> &Mutex<Vec<Buffer>> {

@@ -114,6 +114,6 @@ impl Profiler {
             replay.encode(&mut pass, first + i..first + i + 1);
         }
         encoder.resolve_query_set(&self.queries, 0..2 * count as u32, self.resolved.raw(), 0);
-        self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.submit(Some(encoder.finish()));
     }
 }

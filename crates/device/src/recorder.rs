@@ -207,7 +207,7 @@ impl<'a> Recorder<'a> {
                 .device()
                 .create_command_encoder(&Default::default());
             encode(&mut encoder, part);
-            self.gpu.queue().submit([encoder.finish()])
+            self.gpu.submit(Some(encoder.finish()))
         })?;
         for piece in part {
             if let Piece::Copy { to, .. } = piece {

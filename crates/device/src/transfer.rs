@@ -1,11 +1,12 @@
 //! Bytes to a device and back.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use crate::health::{Signalled, lock};
 use crate::{Buffer, BufferUse, Error, Gpu, Result};
 
-/// Bytes of one upload: larger ones would double their size in staging memory at once.
+/// Bytes that writes may hold in staging memory before a submission starts their copies, and of one piece of a write.
 const UPLOAD_CHUNK: usize = 32 << 20;
 /// Bytes of one staging buffer of a read.
 const READ_CHUNK: u64 = 16 << 20;
@@ -28,7 +29,8 @@ struct Piece {
 
 impl Gpu {
     /// Writes bytes; work submitted later sees them. `offset` is a multiple of 4; where the length is
-    /// not, the bytes up to the next multiple become zero.
+    /// not, the bytes up to the next multiple become zero. The copies of every 32 MiB are submitted, so that many writes,
+    /// or a large one, do not hold all they write in staging memory as well.
     ///
     /// # Errors
     /// [`Error::Range`] outside of the buffer or unaligned, and the sticky error.
@@ -43,19 +45,31 @@ impl Gpu {
             let (whole, rest) = data.split_at(data.len() & !3);
             let mut at = offset;
             for chunk in whole.chunks(UPLOAD_CHUNK) {
-                self.queue().write_buffer(buffer.raw(), at, chunk);
+                self.stage(buffer, at, chunk);
                 at += chunk.len() as u64;
-                if whole.len() > UPLOAD_CHUNK {
-                    // Starts the copy, so that its staging memory is free sooner.
-                    self.queue().submit([]);
-                }
             }
             if !rest.is_empty() {
                 let mut word = [0; 4];
                 word[..rest.len()].copy_from_slice(rest);
-                self.queue().write_buffer(buffer.raw(), at, &word);
+                self.stage(buffer, at, &word);
             }
         })
+    }
+
+    /// Copies bytes to staging memory, after submitting what is there if both were too much.
+    fn stage(&self, buffer: &Buffer, at: u64, bytes: &[u8]) {
+        let staged = self.staged().fetch_add(bytes.len(), Ordering::Relaxed);
+        if staged > 0 && staged + bytes.len() > UPLOAD_CHUNK {
+            self.submit(None);
+            self.staged().store(bytes.len(), Ordering::Relaxed);
+        }
+        self.queue().write_buffer(buffer.raw(), at, bytes);
+    }
+
+    /// Submits commands, after the copies of what was written before.
+    pub(crate) fn submit(&self, commands: Option<wgpu::CommandBuffer>) -> wgpu::SubmissionIndex {
+        self.staged().store(0, Ordering::Relaxed);
+        self.queue().submit(commands)
     }
 
     /// Reads bytes, after everything submitted before. A [`BufferUse::Readback`] buffer is mapped itself.
@@ -137,7 +151,7 @@ impl Gpu {
                     piece.bytes,
                 );
             }
-            self.queue().submit([encoder.finish()])
+            self.submit(Some(encoder.finish()))
         })?;
         let mapped = self.map(&staging, Some(submission));
         Ok(Flight {
@@ -237,4 +251,43 @@ fn unpack(staging: &Buffer, chunk: &[Piece], results: &mut [Vec<u8>]) -> Result<
         results[piece.range].extend_from_slice(&view[first..last]);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::GpuOptions;
+
+    /// The number of a submission made now; wgpu counts them and shows it only for debugging.
+    fn submission(gpu: &Gpu) -> u64 {
+        let text = format!("{:?}", gpu.submit(None));
+        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+        digits
+            .parse()
+            .unwrap_or_else(|_| panic!("no number in {text}"))
+    }
+
+    /// Submissions that writes of so many bytes each make.
+    fn submissions(sizes: &[usize]) -> u64 {
+        let gpu = pollster::block_on(Gpu::new(GpuOptions::new().noop())).unwrap();
+        let buffer = gpu.buffer(128 << 20, BufferUse::Storage).unwrap();
+        let before = submission(&gpu);
+        for &size in sizes {
+            gpu.write(&buffer, 0, &vec![0; size]).unwrap();
+            assert!(gpu.staged().load(Ordering::Relaxed) <= UPLOAD_CHUNK);
+        }
+        submission(&gpu) - before - 1
+    }
+
+    #[test]
+    fn writes_are_submitted_as_they_add_up() {
+        const MIB: usize = 1 << 20;
+        assert_eq!(submissions(&[MIB, 4, 3]), 0);
+        assert_eq!(submissions(&[16 * MIB, 16 * MIB]), 0);
+        assert_eq!(submissions(&[16 * MIB, 16 * MIB, 4]), 1);
+        // Many small ones, pieces of exactly the bound, and one large one.
+        assert_eq!(submissions(&[MIB; 100]), 3);
+        assert_eq!(submissions(&[32 * MIB; 3]), 2);
+        assert_eq!(submissions(&[100 * MIB + 1]), 3);
+    }
 }

@@ -194,18 +194,13 @@ impl Model {
                 return Err(Error::Limit { what, limit });
             }
             let buffer = gpu.buffer(size.max(bytes.len() as u64), BufferUse::Storage)?;
-            for (i, chunk) in bytes.chunks(UPLOAD_CHUNK).enumerate() {
-                gpu.write(&buffer, (i * UPLOAD_CHUNK) as u64, chunk)?;
-            }
+            gpu.write(&buffer, 0, &bytes)?;
             Ok(buffer)
         };
         let limit = self.options().memory_limit;
         self.ledger().weight(weight, size, limit, make)
     }
 }
-
-/// Large uploads go in pieces, so that the queue's staging memory stays small.
-const UPLOAD_CHUNK: usize = 32 << 20;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
