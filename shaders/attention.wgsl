@@ -6,6 +6,7 @@
 //! Slots: q4 k4 v4 put4  capped  mask  offset valid
 //#use grid
 //#use attention_score
+//#use power
 //#need RQ
 //#need VC
 //#need LATER
@@ -21,6 +22,8 @@
 //#param k_at: vec4<u32>
 //#param v_at: vec4<u32>
 //#param y_at: vec4<u32>
+alias V = vec4f;
+alias U = vec4u;
 const ROWS = 16u * RQ;
 const LARGEST = 3.4028234e38;
 /// Blocks of a chunk of the head, key or query innermost; one more keeps neighbours in other banks.
@@ -108,7 +111,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             for (var t = 0u; t < 16u; t++) { next = max(next, tops[(thread - lane + t) * RQ + $iu]); }
             // Differences of infinities would be NaN.
             next = min(next, vec4f(LARGEST));
-            let shrink = exp(m[$iu] - next);
+            let shrink = power(m[$iu] - next);
             m[$iu] = next;
             l[$iu] *= shrink;
             //#repeat c VC
@@ -117,7 +120,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             //#end
             //#end
             //#repeat j 4
-            ps[(lane + 16u * $ju) * 4u * RQ + quad + $iu] = exp(s[4u * $iu + $ju] - next);
+            ps[(lane + 16u * $ju) * 4u * RQ + quad + $iu] = power(s[4u * $iu + $ju] - next);
             //#end
         }
         //#end

@@ -23,14 +23,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         x[at] = v;
         // A maximum that stays finite, as in fold_lse.
         let next = min(max(m, v), V(LARGEST));
-        s = s * exp(m - next) + exp(v - next);
+        s = s * power(m - next) + power(v - next);
         m = next;
     }
     let all = share(A(m, s), thread);
     let factor = select(V(0.0), 1.0 / all.s, all.s > V(0.0));
     for (var k = 0u; k < w.steps; k++) {
         let at = w.at + k * w.by;
-        let v = exp(x[at] - all.m) * factor;
+        let v = power(x[at] - all.m) * factor;
         x[at] = v;
         if KEEP == 4u { keep(at, v); }
     }

@@ -174,6 +174,7 @@ static FILES: &[(&str, &str)] = table! {
     "part/pool_mean"
     "part/pool_no_index"
     "part/pool_norm"
+    "part/power"
     "part/quant_no_zero"
     "part/quant_zero"
     "part/resize_pick"

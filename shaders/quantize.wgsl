@@ -6,6 +6,7 @@
 //!        In, Out (f32, i32, u32)
 //! Slots: zero_of
 //#use grid
+//#use math
 //#need THREADS
 //#need GRAIN
 //#need QUANTISE
@@ -30,7 +31,7 @@ fn scale_index(i: u32) -> u32 {
 }
 
 fn quotient(v: f32, by: f32) -> f32 {
-    if HALF { return quantizeToF16(clamp(v / by, -65504.0, 65504.0)); }
+    if HALF { return round_f16(vec4f(clamp(v / by, -65504.0, 65504.0))).x; }
     return v / by;
 }
 

@@ -20,22 +20,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         //#end
         // A maximum that stays finite, as in fold_lse.
         let next = min(max(m, max(max(v0, v1), max(v2, v3))), V(LARGEST));
-        s = s * exp(m - next) + ((exp(v0 - next) + exp(v1 - next)) + (exp(v2 - next) + exp(v3 - next)));
+        s = s * power(m - next) + ((power(v0 - next) + power(v1 - next)) + (power(v2 - next) + power(v3 - next)));
         m = next;
     }
     for (; k < w.steps; k++) {
         let v = V(x[w.at + k * w.by]);
         let next = min(max(m, v), V(LARGEST));
-        s = s * exp(m - next) + exp(v - next);
+        s = s * power(m - next) + power(v - next);
         m = next;
     }
     let all = share(A(m, s), thread);
-    // Of a row of -inf the sum is 0, and 0 / 0 is right.
-    let factor = 1.0 / all.s;
-    let shift = log(all.s);
+    // A row of -inf alone has no softmax.
+    let none = all.s == V(0.0);
+    let factor = select(1.0 / all.s, special(0x7fc00000u), none);
+    let shift = select(logarithm(all.s), special(0x7fc00000u), none);
     for (k = 0u; k < w.steps; k++) {
         let at = w.at + k * w.by;
         let v = V(x[at]) - all.m;
-        if LOG { y[at] = L(v - shift); } else { y[at] = L(exp(v) * factor); }
+        if LOG { y[at] = L(v - shift); } else { y[at] = L(power(v) * factor); }
     }
 }

@@ -115,7 +115,10 @@ fn median(mut samples: Vec<f64>) -> f64 {
 }
 
 fn variant(i: u32) -> Variant {
-    Variant::new("fill").set("THREADS", PROGRAMS[i as usize % PROGRAMS.len()])
+    Variant::new("fill")
+        .set("THREADS", PROGRAMS[i as usize % PROGRAMS.len()])
+        .alias("Unit", "u32")
+        .alias("Known", "u32")
 }
 
 fn replay(gpu: &Gpu, arena: &Buffer) -> Result<Replay, Error> {

@@ -333,7 +333,10 @@ fn unknown_files_are_errors() {
 
 #[test]
 fn a_dispatch_that_does_not_fit_names_what() {
-    let v = Variant::new("fill").set("THREADS", 64u32);
+    let v = Variant::new("fill")
+        .set("THREADS", 64u32)
+        .alias("Unit", "u32")
+        .alias("Known", "u32");
     let source = assemble(&v).unwrap();
     let span = Span::whole(Slot(0), 40);
     let good = Dispatch::new(v)
@@ -341,7 +344,7 @@ fn a_dispatch_that_does_not_fit_names_what() {
         .param("count", 10u32)
         .param("word", 1u32);
     source.check(&good).unwrap();
-    let prefix = "fill THREADS=64: ";
+    let prefix = "fill Known=u32 THREADS=64 Unit=u32: ";
     let cases = [
         (good.clone().bind("Y", span), "Y: is bound twice"),
         (
@@ -386,6 +389,9 @@ fn a_dispatch_that_does_not_fit_names_what() {
 
 #[test]
 fn fill_assembles_to_what_it_should() {
-    let v = Variant::new("fill").set("THREADS", 64u32);
+    let v = Variant::new("fill")
+        .set("THREADS", 64u32)
+        .alias("Unit", "u32")
+        .alias("Known", "u32");
     insta::assert_snapshot!(assemble(&v).unwrap().to_string());
 }

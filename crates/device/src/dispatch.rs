@@ -204,13 +204,18 @@ mod tests {
 
     #[test]
     fn a_dispatch_prints_everything() {
-        let d = Dispatch::new(Variant::new("fill").set("THREADS", 64u32))
-            .bind("Y", Span::whole(Slot(0), 40))
-            .param("count", 10u32)
-            .param("word", 2u32);
+        let d = Dispatch::new(
+            Variant::new("fill")
+                .set("THREADS", 64u32)
+                .alias("Unit", "u32")
+                .alias("Known", "u32"),
+        )
+        .bind("Y", Span::whole(Slot(0), 40))
+        .param("count", 10u32)
+        .param("word", 2u32);
         assert_eq!(
             d.to_string(),
-            "fill THREADS=64 (Y=%0[0+40]) {count=10, word=2} 1x1x1"
+            "fill Known=u32 THREADS=64 Unit=u32 (Y=%0[0+40]) {count=10, word=2} 1x1x1"
         );
     }
 

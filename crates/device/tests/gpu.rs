@@ -75,7 +75,10 @@ fn shader_errors_name_file_and_line() {
     let typed = prepare("fn twice(x: f32) -> u32 {\n    return x;\n}").unwrap_err();
     assert!(typed.to_string().starts_with("twice:"), "{typed}");
     // The same in a file: a count that is no u32.
-    let variant = Variant::new("fill").set("THREADS", 64.5f32);
+    let variant = Variant::new("fill")
+        .set("THREADS", 64.5f32)
+        .alias("Unit", "u32")
+        .alias("Known", "u32");
     let key = ProgramKey { variant, shared: 0 };
     let file = gpu.block_on(gpu.prepare(&[key])).unwrap_err();
     assert!(file.to_string().starts_with("shaders/fill.wgsl:"), "{file}");
@@ -89,12 +92,15 @@ fn a_pipeline_over_the_limits_is_refused() {
         return;
     };
     let key = ProgramKey {
-        variant: Variant::new("fill").set("THREADS", 512u32),
+        variant: Variant::new("fill")
+            .set("THREADS", 512u32)
+            .alias("Unit", "u32")
+            .alias("Known", "u32"),
         shared: 0,
     };
     let error = gpu.block_on(gpu.prepare(&[key])).unwrap_err();
     assert!(
-        matches!(&error, Error::Validation { place, .. } if place == "fill THREADS=512"),
+        matches!(&error, Error::Validation { place, .. } if place.starts_with("fill ") && place.contains("THREADS=512")),
         "{error}"
     );
 }
@@ -105,7 +111,10 @@ fn programs_are_made_once_and_in_parallel() {
         return;
     };
     let key = |threads: u32| ProgramKey {
-        variant: Variant::new("fill").set("THREADS", threads),
+        variant: Variant::new("fill")
+            .set("THREADS", threads)
+            .alias("Unit", "u32")
+            .alias("Known", "u32"),
         shared: 0,
     };
     let keys: Vec<_> = (1..=20).chain([3, 5]).map(key).collect();

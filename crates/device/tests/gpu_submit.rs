@@ -75,7 +75,10 @@ fn a_thousand_replays_make_no_new_objects() {
     // Two programs, three sets of parameters, one operand.
     let mut dispatches = vec![fill(1024, 1), fill(512, 2), fill(1024, 1)];
     dispatches.push(Dispatch {
-        variant: Variant::new("fill").set("THREADS", 32u32),
+        variant: Variant::new("fill")
+            .set("THREADS", 32u32)
+            .alias("Unit", "u32")
+            .alias("Known", "u32"),
         ..fill(256, 3)
     });
     let replay = bind(&gpu, &dispatches, std::slice::from_ref(&buffer)).unwrap();

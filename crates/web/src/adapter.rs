@@ -46,14 +46,19 @@ impl Adapter {
 async fn fill(gpu: &Gpu, count: u32, word: u32) -> Result<Vec<u32>> {
     const THREADS: u32 = 64;
     let buffer = gpu.buffer(u64::from(count) * 4 + 4, BufferUse::Storage)?;
-    let dispatch = Dispatch::new(Variant::new("fill").set("THREADS", THREADS))
-        .bind("Y", Span::whole(Slot(0), buffer.bytes()))
-        .param("count", count)
-        .param("word", word)
-        .groups(fold_groups(
-            u64::from(count.div_ceil(THREADS)),
-            gpu.caps().limits.groups,
-        ));
+    let dispatch = Dispatch::new(
+        Variant::new("fill")
+            .set("THREADS", THREADS)
+            .alias("Unit", "u32")
+            .alias("Known", "u32"),
+    )
+    .bind("Y", Span::whole(Slot(0), buffer.bytes()))
+    .param("count", count)
+    .param("word", word)
+    .groups(fold_groups(
+        u64::from(count.div_ceil(THREADS)),
+        gpu.caps().limits.groups,
+    ));
     let replay = gpu.bind(&[dispatch], |_| Some((buffer.clone(), 0))).await?;
     Recorder::new(gpu)
         .run(&replay)

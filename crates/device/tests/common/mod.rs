@@ -21,7 +21,10 @@ pub(crate) fn skip() -> bool {
 }
 
 pub(crate) fn fill_variant() -> Variant {
-    Variant::new("fill").set("THREADS", THREADS)
+    Variant::new("fill")
+        .set("THREADS", THREADS)
+        .alias("Unit", "u32")
+        .alias("Known", "u32")
 }
 
 /// Fills the first `count` words of slot 0 with `word`.

@@ -10,7 +10,6 @@ use tilewright_graph::{
 };
 use tilewright_tensor::{DType, HostTensor, nmse};
 
-/// The adapter; none only where the environment says that its absence is fine.
 fn fact(shape: &[usize]) -> Option<Fact> {
     Some(Fact::sized(DType::F32, shape))
 }
