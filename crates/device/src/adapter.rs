@@ -234,19 +234,11 @@ pub(crate) async fn open(
         ..Default::default()
     };
     if !options.default_limits_only {
-        descriptor.required_features = adapter.features() & features(adapter);
+        descriptor.required_features = adapter.features() & FEATURES;
     }
     // The noop adapter's limits are the largest numbers there are, which no plan should be tested with.
     if !options.default_limits_only && !options.noop {
         descriptor.required_limits = adapter.limits();
-    }
-    if descriptor
-        .required_features
-        .contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
-    {
-        // SAFETY: acknowledges that the feature may have bugs. Only kernels of this engine use it,
-        // in the forms that are known to work, after a self-test on the device.
-        descriptor.experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
     }
     let opened = adapter.request_device(&descriptor).await;
     opened.map_err(|error| Error::NoDevice {
@@ -256,18 +248,9 @@ pub(crate) async fn open(
 }
 
 /// The features that kernels use, of which a device gets those it has.
-fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
-    let mut wanted =
-        wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
-    if adapter
-        .cooperative_matrix_properties()
-        .iter()
-        .any(fits_coop)
-    {
-        wanted |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-    }
-    wanted
-}
+const FEATURES: wgpu::Features = wgpu::Features::SHADER_F16
+    .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::TIMESTAMP_QUERY);
 
 /// f16 matrices with f32 accumulators in one of the two shapes that naga knows.
 fn fits_coop(shape: &wgpu::CooperativeMatrixProperties) -> bool {
@@ -286,11 +269,12 @@ pub(crate) fn caps(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Caps {
     Caps {
         kind: kind(&info),
         backend,
+        loop_rounds: Caps::loop_rounds_of(kind(&info)),
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(sizes),
         // naga lowers dot4I8Packed to an instruction for SPIR-V and HLSL; for Metal it writes it out.
         int8_dot: matches!(backend, Backend::Vulkan | Backend::Dx12 | Backend::WebGpu),
-        coop_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        coop_matrix: (adapter.cooperative_matrix_properties().iter()).any(fits_coop),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         limits: Limits {
             binding_bytes: limits.max_storage_buffer_binding_size,

@@ -72,8 +72,12 @@ pub struct Caps {
     pub subgroups: Option<(u32, u32)>,
     /// `dot4I8Packed` is an instruction, not a polyfill.
     pub int8_dot: bool,
-    /// 16x16x16 or 8x8x8 cooperative matrices of f16 with f32 accumulators.
+    /// The adapter has 16x16x16 or 8x8x8 cooperative matrices of f16 with f32 accumulators. No kernel uses them, and devices
+    /// are opened without the feature.
     pub coop_matrix: bool,
+    /// Rounds of all loops of an invocation together after which the driver may leave every loop, without an error
+    /// (docs/shaders.md, "Loops"); none where it does not. Whatever kernels are chosen, they must stay below.
+    pub loop_rounds: Option<u32>,
     /// Timestamp queries, for the profiler and the tuner.
     pub timestamps: bool,
     /// Sizes.
@@ -98,6 +102,13 @@ impl Limits {
 }
 
 impl Caps {
+    /// What is known of loops on an adapter of this kind: lavapipe of Mesa 22 cuts them, and which version it is not every
+    /// API tells.
+    #[must_use]
+    pub fn loop_rounds_of(kind: AdapterKind) -> Option<u32> {
+        (kind == AdapterKind::Software).then_some(65_535)
+    }
+
     /// What every WebGPU implementation can do: default limits and no features.
     #[must_use]
     pub fn webgpu_default() -> Self {
@@ -108,15 +119,10 @@ impl Caps {
             subgroups: None,
             int8_dot: false,
             coop_matrix: false,
+            loop_rounds: None,
             timestamps: false,
             limits: Limits::webgpu_default(),
         }
-    }
-
-    /// Whether a kernel may count on subgroups of exactly this many threads.
-    #[must_use]
-    pub fn has_subgroup(&self, size: u32) -> bool {
-        self.subgroups == Some((size, size))
     }
 }
 
@@ -164,15 +170,5 @@ mod tests {
         assert_eq!(ours.groups, api.max_compute_workgroups_per_dimension);
         assert_eq!(ours.storage_align, api.min_storage_buffer_offset_alignment);
         assert_eq!(ours.uniform_align, api.min_uniform_buffer_offset_alignment);
-    }
-
-    #[test]
-    fn a_subgroup_size_counts_only_where_it_is_the_only_one() {
-        let mut caps = Caps::webgpu_default();
-        assert!(!caps.has_subgroup(8));
-        caps.subgroups = Some((8, 8));
-        assert!(caps.has_subgroup(8));
-        caps.subgroups = Some((8, 32));
-        assert!(!caps.has_subgroup(8));
     }
 }

@@ -105,7 +105,8 @@ impl Gpu {
     ) -> Self {
         let mut caps = adapter::caps(adapter, &device);
         if options.default_limits_only && !foreign {
-            // Browsers do not say; so the kernels for unknown GPUs are chosen, also on a software adapter.
+            // Browsers do not say; so the kernels for unknown GPUs are chosen, also on a software adapter. What its driver
+            // does to loops stays known.
             caps.kind = AdapterKind::Unknown;
         }
         tracing::info!(adapter = %info.key, driver = %info.driver, ?caps, "opened a GPU device");

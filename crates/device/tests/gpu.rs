@@ -38,7 +38,7 @@ fn default_limits_mean_no_features() {
         return;
     };
     let caps = gpu.caps();
-    assert!(!caps.f16 && caps.subgroups.is_none() && !caps.timestamps && !caps.coop_matrix);
+    assert!(!caps.f16 && caps.subgroups.is_none() && !caps.timestamps);
     assert_eq!(caps.limits, Limits::webgpu_default());
 }
 

@@ -25,17 +25,24 @@ fn case(attrs: &Attrs, inputs: Vec<HostTensor>) -> Case {
     Case::new(&name, op(attrs), inputs).nmse(SUMS)
 }
 
-/// All cases on the device, with no step left to the host.
+/// All cases on the device, with no step left to the host; also with default limits, and the kernels that go with them.
 fn agree(cases: impl IntoIterator<Item = Case>) {
-    let Some(gpu) = gpu(GpuOptions::new()) else {
-        return;
-    };
-    let fails = |case: Case| match check(&case, &gpu) {
-        Ok(true) => None,
-        Ok(false) => Some(format!("{}: a host step", case.name)),
-        Err(error) => Some(format!("{}: {error:.300}", case.name)),
-    };
-    let failures: Vec<String> = cases.into_iter().filter_map(fails).collect();
+    let cases: Vec<Case> = cases.into_iter().collect();
+    let mut failures = vec![];
+    for options in [GpuOptions::new(), GpuOptions::new().default_limits_only()] {
+        let limits = match options.default_limits_only {
+            true => "on default limits",
+            false => "on the adapter",
+        };
+        let Some(gpu) = gpu(options) else { return };
+        for case in &cases {
+            match check(case, &gpu) {
+                Ok(true) => {}
+                Ok(false) => failures.push(format!("{limits}: {}: a host step", case.name)),
+                Err(error) => failures.push(format!("{limits}: {}: {error:.300}", case.name)),
+            }
+        }
+    }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 

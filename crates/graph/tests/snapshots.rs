@@ -47,6 +47,7 @@ fn network() -> Graph {
 fn software() -> Caps {
     let mut caps = Caps::webgpu_default();
     caps.kind = AdapterKind::Software;
+    caps.loop_rounds = Caps::loop_rounds_of(caps.kind);
     caps.subgroups = Some((8, 8));
     caps
 }

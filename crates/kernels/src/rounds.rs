@@ -1,19 +1,16 @@
 //! How long the loops of a shader may be (docs/shaders.md, "Loops").
 
-use tilewright_device::{AdapterKind, Caps};
+use tilewright_device::Caps;
 
 use crate::{Error, Result};
 
-/// Rounds that all loops of an invocation may take together on a software adapter: lavapipe of Mesa 22 leaves every loop after
-/// 65,535 of them. What lies between is for short loops that nobody counts: trees, remainders, epilogues.
-const SOFTWARE_ROUNDS: usize = 60_000;
+/// Rounds that are left to short loops which nobody counts: trees, remainders, epilogues.
+const UNCOUNTED: usize = 5_535;
 
 /// Rounds that an invocation's loops may take together. A loop costs one more each time than it has rounds.
 pub(crate) fn most_rounds(caps: &Caps) -> usize {
-    match caps.kind {
-        AdapterKind::Software => SOFTWARE_ROUNDS,
-        _ => usize::MAX,
-    }
+    caps.loop_rounds
+        .map_or(usize::MAX, |most| (most as usize).saturating_sub(UNCOUNTED))
 }
 
 /// An error where an invocation's loops would take more `rounds` than the adapter makes.
@@ -33,13 +30,14 @@ pub(crate) fn check_rounds(kernel: &'static str, caps: &Caps, rounds: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tilewright_device::AdapterKind;
 
     #[test]
-    fn only_software_adapters_refuse_long_loops() {
+    fn long_loops_are_refused_where_drivers_cut_them() {
         let mut caps = Caps::webgpu_default();
         assert_eq!(check_rounds("kernel", &caps, usize::MAX), Ok(()));
-        caps.kind = AdapterKind::Software;
-        assert_eq!(check_rounds("kernel", &caps, SOFTWARE_ROUNDS), Ok(()));
+        caps.loop_rounds = Caps::loop_rounds_of(AdapterKind::Software);
+        assert_eq!(check_rounds("kernel", &caps, 60_000), Ok(()));
         let refused = check_rounds("kernel", &caps, 65_535);
         assert!(matches!(
             refused,

@@ -6,7 +6,7 @@
 //! O(data + updates), times the passes of a radix sort of the places' numbers, four bits each. A place that gets most updates
 //! makes this slow, as it would any sum in order.
 
-use tilewright_device::{AdapterKind, Caps, Dispatch, Variant};
+use tilewright_device::{Caps, Dispatch, Variant};
 
 use crate::error::index;
 use crate::fill::{alike, word_sized};
@@ -37,8 +37,8 @@ pub fn scatter_scratch(places: usize, updates: usize) -> usize {
     2 * aligned(places) + pairs_scratch(updates)
 }
 
-/// Updates of one place that a dispatch folds on a software adapter, whose loops end after 65,535 rounds (of 8 updates).
-const SOFTWARE_MOST: usize = 1 << 18;
+/// Updates of one place that a dispatch folds where drivers cut loops: they end after 65,535 rounds (of 8 updates).
+const CUT_MOST: usize = 1 << 18;
 
 /// y = data with `updates` at the elements that `indices` name along `axis` (ONNX ScatterElements). `scratch` holds
 /// [`scatter_scratch`] words as u32; without reduction there may be none.
@@ -199,10 +199,7 @@ impl Scatter<'_> {
             .bind("HEAD", head.span)
             .bind("TAIL", tail.span);
         out.push(bounds.work(3 * pairs.keys[0].span.bytes));
-        let most = match caps.kind {
-            AdapterKind::Software => SOFTWARE_MOST,
-            _ => self.count,
-        };
+        let most = caps.loop_rounds.map_or(self.count, |_| CUT_MOST);
         for first in (0..self.count).step_by(most) {
             let fold = self
                 .fold(combine, y)?

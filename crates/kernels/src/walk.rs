@@ -26,7 +26,7 @@ const GPU_UNITS: usize = 1 << 16;
 const MANY: usize = 2048;
 /// Threads that share what is too long for one on a software adapter: at least as many as its subgroups have, at most as many
 /// as every adapter allows.
-const SOFTWARE_LANES: [usize; 2] = [16, 256];
+const SHARED_LANES: [usize; 2] = [16, 256];
 /// Bytes from row to row from which a software adapter is faster on few rows at a time: it prefetches from few pages.
 const FAR: usize = 1024;
 
@@ -154,9 +154,10 @@ impl Walk {
     /// The walk with as many threads to what lies along n as the adapter's loops ask for.
     pub(crate) fn shared(mut self) -> Self {
         let wanted = self.steps().div_ceil(self.most_steps());
-        if self.software && wanted > 1 {
-            let [least, most] = SOFTWARE_LANES;
-            self.lanes = wanted.next_power_of_two().clamp(least, most) as u32;
+        if wanted > 1 {
+            let [least, most] = SHARED_LANES;
+            let lanes = self.lanes as usize * wanted;
+            self.lanes = lanes.next_power_of_two().clamp(least, most) as u32;
         }
         self
     }
@@ -296,6 +297,7 @@ mod tests {
     fn chunks_cover_the_axis_and_none_is_empty() {
         let mut software = Caps::webgpu_default();
         software.kind = AdapterKind::Software;
+        software.loop_rounds = Caps::loop_rounds_of(software.kind);
         for caps in [Caps::webgpu_default(), software] {
             for n in [1, 3, 1000, 4096, 70_001, 1 << 20] {
                 for (outer, inner) in [(1, 1), (3, 1), (1, 8), (2, 3), (5000, 1)] {

@@ -12,6 +12,7 @@ use tilewright_device::{AdapterKind, Caps, Dispatch, Source, assemble};
 pub(crate) fn software(lanes: u32) -> Caps {
     let mut caps = Caps::webgpu_default();
     caps.kind = AdapterKind::Software;
+    caps.loop_rounds = Caps::loop_rounds_of(caps.kind);
     caps.subgroups = Some((lanes, lanes));
     caps.limits.workgroup_bytes = 32 << 10;
     caps.limits.invocations = 1024;
