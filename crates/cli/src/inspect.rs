@@ -48,11 +48,12 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         return show(args, json!({"graph": text}), &text);
     }
     if gpu.is_none() {
-        let what = "plans, shaders and coverage are those of an adapter; use --device gpu or a key";
+        let what = "plans, shaders and coverage are those of an adapter, and the host has none; use --device gpu, for which a software driver is enough (Debian: apt-get install mesa-vulkan-drivers)";
         return Err(what.into());
     }
     // A run makes every plan, also of parts whose sizes depend on values.
-    let inputs = args.inputs.load(session.model().graph())?;
+    let inputs =
+        (args.inputs).load(session.model().graph(), args.device.options().limits.memory)?;
     let named: Vec<(&str, HostTensor)> =
         (inputs.iter().map(|(n, t)| (n.as_str(), t.clone()))).collect();
     block_on(session.run(&named))?;

@@ -1,20 +1,23 @@
 //! Where inputs come from: files, pictures, or a seed.
 
+use super::picture;
+use super::sizes::{Budget, Sizes};
 use crate::Failure;
 use std::collections::HashMap;
 use std::path::Path;
-use tilewright::graph::{Bindings, Symbol, samples};
+use tilewright::graph::{Bindings, Fact, samples};
 use tilewright::onnx::{ReadOptions, load_tensor};
 use tilewright::tensor::npy;
-use tilewright::{DType, Graph, HostTensor};
+use tilewright::{Graph, HostTensor};
 
 /// The options that give a model its inputs.
 #[derive(clap::Args)]
 pub(crate) struct InputArgs {
-    /// An input: a .npy or .pb file, a picture (png, jpeg; scaled to the input's size, 0..1), or `random`.
+    /// An input: a .npy or .pb file, a picture (png, jpeg), or `random`. A picture goes into [1, C, height, width] or
+    /// [1, height, width, C] with C of 1, 3 or 4, as floats in 0..1 or u8 in 0..255, scaled where the model has a size.
     #[arg(long = "input", value_name = "NAME=SOURCE")]
     inputs: Vec<String>,
-    /// A symbolic size for random inputs, for example batch=4; sizes not given are 1.
+    /// A symbolic size, for example batch=4. Sizes not given are those of the files, else 1; 0 needs to be given.
     #[arg(long = "size", value_name = "NAME=N")]
     sizes: Vec<String>,
     /// Seed of random inputs: floats in 0..1, integers 0 or 1.
@@ -40,48 +43,41 @@ impl InputArgs {
         options
     }
 
-    /// Every input of the graph, in its order; random where the command line gives none.
-    pub(crate) fn load(&self, graph: &Graph) -> Result<Vec<(String, HostTensor)>, Failure> {
-        let bindings = self.bindings(graph)?;
+    /// Every input of the graph, in its order; random where the command line gives none. Together they take at most
+    /// `limit` bytes.
+    pub(crate) fn load(
+        &self,
+        graph: &Graph,
+        limit: u64,
+    ) -> Result<Vec<(String, HostTensor)>, Failure> {
+        let mut sizes = Sizes::given(graph, &self.sizes)?;
         let sources = self.sources(graph)?;
+        let named = |name: &str, e: Failure| Failure::from(format!("input `{name}`: {e}"));
+        let mut opened = vec![];
+        for (name, value) in graph.inputs() {
+            let path = sources.get(&**name).copied().unwrap_or("random");
+            let source = Source::open(path).map_err(|e| named(name, e))?;
+            opened.push((name, path, graph.fact(*value), source));
+        }
+        // Tensors leave no choice; pictures fit themselves to what is said.
+        for pictures in [false, true] {
+            for (name, path, fact, source) in &mut opened {
+                let Some(fact) = fact else { continue };
+                if matches!(source, Source::Picture(..)) == pictures {
+                    let learned = source.learn(path, fact, &mut sizes);
+                    learned.map_err(|e| named(name, e))?;
+                }
+            }
+        }
+        let bindings = sizes.bindings(graph);
+        let mut budget = Budget { limit, used: 0 };
         let mut inputs = vec![];
-        for (i, (name, value)) in graph.inputs().iter().enumerate() {
-            let fact = graph.fact(*value);
-            let shape = fact.map(|f| f.bind(&bindings)).transpose()?;
-            let wanted = fact.map(|f| f.dtype).zip(shape);
-            let source = sources.get(&**name).copied().unwrap_or("random");
+        for (i, (name, _, fact, source)) in opened.into_iter().enumerate() {
             let seed = self.seed.wrapping_add(i as u64);
-            let tensor = load(source, wanted, seed).map_err(|e| format!("input `{name}`: {e}"))?;
-            inputs.push((name.to_string(), tensor));
+            let tensor = source.tensor(fact, &bindings, seed, &mut budget);
+            inputs.push((name.to_string(), tensor.map_err(|e| named(name, e))?));
         }
         Ok(inputs)
-    }
-
-    fn bindings(&self, graph: &Graph) -> Result<Bindings, Failure> {
-        let symbols = graph.symbols();
-        let mut bindings = Bindings::default();
-        for symbol in &symbols {
-            bindings.set(symbol.clone(), 1);
-        }
-        for size in &self.sizes {
-            let split = size.split_once('=');
-            let (name, n) = split.ok_or_else(|| format!("--size {size}: write NAME=N"))?;
-            let symbol = Symbol::new(name);
-            if !symbols.contains(&symbol) {
-                let names: Vec<String> =
-                    symbols.iter().map(|s| format!("`{}`", s.name())).collect();
-                let has = if names.is_empty() {
-                    "none".to_owned()
-                } else {
-                    names.join(", ")
-                };
-                return Err(format!("--size {size}: the model's symbolic sizes are {has}").into());
-            }
-            let n = n.parse().ok().filter(|&n: &i64| n >= 0);
-            let n = n.ok_or_else(|| format!("--size {size}: not a whole number"))?;
-            bindings.set(symbol, n);
-        }
-        Ok(bindings)
     }
 
     fn sources(&self, graph: &Graph) -> Result<HashMap<&str, &str>, Failure> {
@@ -103,52 +99,69 @@ impl InputArgs {
     }
 }
 
-fn load(
-    source: &str,
-    wanted: Option<(DType, Vec<usize>)>,
-    seed: u64,
-) -> Result<HostTensor, Failure> {
-    let extension = Path::new(source)
-        .extension()
-        .and_then(|e| e.to_str())
-        .unwrap_or_default();
-    match (source, extension) {
-        ("random", _) => {
-            let (dtype, shape) = wanted.ok_or("its shape is not declared; give a file")?;
-            let t = samples::between(&shape, seed, 0.0, if dtype.is_float() { 1.0 } else { 2.0 });
-            Ok(t.cast(dtype)?)
+/// What an input is made of.
+enum Source {
+    Random,
+    Tensor(HostTensor),
+    /// With its layout once that was learned.
+    Picture(image::DynamicImage, Option<picture::Layout>),
+}
+
+impl Source {
+    fn open(source: &str) -> Result<Source, Failure> {
+        let extension = Path::new(source).extension().and_then(|e| e.to_str());
+        Ok(match (source, extension.unwrap_or_default()) {
+            ("random", _) => Source::Random,
+            (path, "npy") => Source::Tensor(npy::read(&read(path)?)?),
+            (path, "pb") => Source::Tensor(load_tensor(&read(path)?)?),
+            (path, _) => Source::Picture(picture::open(path, &read(path)?)?, None),
+        })
+    }
+
+    /// Tells `sizes` what the source says of the input's symbols.
+    fn learn(&mut self, path: &str, fact: &Fact, sizes: &mut Sizes) -> Result<(), Failure> {
+        match self {
+            Source::Random => Ok(()),
+            Source::Picture(picture, layout) => {
+                *layout = Some(picture::learn(picture, path, fact, sizes)?);
+                Ok(())
+            }
+            // Another rank is an error that the session names.
+            Source::Tensor(t) if t.shape().len() != fact.rank() => Ok(()),
+            Source::Tensor(t) => {
+                for (d, &n) in fact.shape.iter().zip(&t.shape()[..]) {
+                    if let Some(symbol) = d.as_symbol() {
+                        sizes.learn(symbol, i64::try_from(n)?, path.to_owned())?;
+                    }
+                }
+                Ok(())
+            }
         }
-        (path, "npy") => Ok(npy::read(&read(path)?)?),
-        (path, "pb") => Ok(load_tensor(&read(path)?)?),
-        (path, _) => picture(path, wanted),
+    }
+
+    fn tensor(
+        self,
+        fact: Option<&Fact>,
+        bindings: &Bindings,
+        seed: u64,
+        budget: &mut Budget,
+    ) -> Result<HostTensor, Failure> {
+        if let Source::Tensor(t) = self {
+            return Ok(t);
+        }
+        let fact = fact.ok_or("its shape is not declared; give a .npy or .pb file")?;
+        let shape = fact.bind(bindings)?;
+        if let Source::Picture(picture, layout) = self {
+            let layout = layout.ok_or("the layout of the picture is not known")?;
+            return picture::tensor(&picture, fact, &shape, layout, budget);
+        }
+        // Random numbers are made as floats.
+        budget.take(&shape, fact.dtype.size_bytes().max(4))?;
+        let high = if fact.dtype.is_float() { 1.0 } else { 2.0 };
+        Ok(samples::between(&shape, seed, 0.0, high).cast(fact.dtype)?)
     }
 }
 
 fn read(path: &str) -> Result<Vec<u8>, Failure> {
     Ok(std::fs::read(path).map_err(|e| format!("{path}: {e}"))?)
-}
-
-/// A picture as [1, channels, height, width] in 0..1.
-fn picture(path: &str, wanted: Option<(DType, Vec<usize>)>) -> Result<HostTensor, Failure> {
-    let Some((dtype, shape)) = wanted else {
-        return Err("its shape is not declared; give a .npy file".into());
-    };
-    let [1, c @ (1 | 3), h, w] = shape[..] else {
-        return Err(format!(
-            "a picture needs a shape of [1, 1 or 3, height, width], not {shape:?}"
-        )
-        .into());
-    };
-    let picture = image::load_from_memory(&read(path)?).map_err(|e| format!("{path}: {e}"))?;
-    let picture = picture.resize_exact(w as u32, h as u32, image::imageops::FilterType::Triangle);
-    let pixels = if c == 1 {
-        picture.to_luma8().into_raw()
-    } else {
-        picture.to_rgb8().into_raw()
-    };
-    let mut planes = vec![0f32; c * h * w];
-    for (i, value) in pixels.into_iter().enumerate() {
-        planes[i % c * h * w + i / c] = f32::from(value) / 255.0;
-    }
-    Ok(HostTensor::from_vec(shape, planes)?.cast(dtype)?)
 }

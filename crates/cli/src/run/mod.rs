@@ -1,7 +1,9 @@
 //! `tilewright run`: one model, named inputs, outputs printed or written.
 
 mod inputs;
+mod picture;
 mod report;
+mod sizes;
 
 use crate::Failure;
 use crate::device::{DeviceArgs, model, read_graph};
@@ -55,7 +57,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let started = Instant::now();
     let bar = spinner("loading the model");
     let graph = read_graph(&args.model, &args.inputs.options())?;
-    let inputs = args.inputs.load(&graph)?;
+    let inputs = args
+        .inputs
+        .load(&graph, args.device.options().limits.memory)?;
     let load = started.elapsed();
     bar.set_message("opening the adapter");
     let gpu = args.device.gpu()?;
@@ -157,6 +161,9 @@ fn write_outputs(
     outputs: &[(std::sync::Arc<str>, HostTensor)],
 ) -> Result<Vec<PathBuf>, Failure> {
     let failed = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
+    if folder.exists() && !folder.is_dir() {
+        return Err(format!("{}: not a folder", folder.display()).into());
+    }
     std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
     let (mut files, mut taken) = (vec![], HashSet::new());
     for (i, (name, tensor)) in outputs.iter().enumerate() {
@@ -164,6 +171,10 @@ fn write_outputs(
         let mut stem: String = (name.chars())
             .map(|c| if plain(c) { c } else { '_' })
             .collect();
+        // Neither hidden nor a way out of the folder.
+        if stem.is_empty() || stem.starts_with('.') {
+            stem = format!("_{}", stem.trim_start_matches('.'));
+        }
         // Names that differ only in what files cannot carry.
         if !taken.insert(stem.clone()) {
             stem = format!("{stem}.{i}");
