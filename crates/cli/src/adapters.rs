@@ -30,9 +30,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         return crate::say(&serde_json::to_string_pretty(&list)?);
     }
     if opened.is_empty() {
-        return crate::say(
-            "No adapter. Install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers), or use --device host.",
-        );
+        return crate::say(&format!("No adapter. {}.", crate::device::NO_ADAPTER));
     }
     let texts: Vec<String> = opened.iter().map(|(info, caps)| text(info, caps)).collect();
     crate::say(texts.join("\n").trim_end())

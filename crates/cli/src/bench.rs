@@ -11,6 +11,7 @@ use tilewright_benches::Pace;
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
+#[command(after_help = "Example: tilewright bench sparse --seconds 10 --json")]
 pub(crate) struct Args {
     #[command(subcommand)]
     bench: Bench,

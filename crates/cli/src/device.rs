@@ -33,10 +33,12 @@ impl DeviceArgs {
 
     /// The adapter, or none for the host.
     pub(crate) fn gpu(&self) -> Result<Option<Gpu>, Failure> {
-        let gpu = open(&self.device, self.default_limits);
-        Ok(gpu.map_err(|e| format!("{e}; `--device host` runs without an adapter"))?)
+        open(&self.device, self.default_limits)
     }
 }
+
+/// What to do where there is no adapter.
+pub(crate) const NO_ADAPTER: &str = "Install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers), or use --device host (`run` and `suite`)";
 
 /// The adapter of `gpu`, `host` (none) or a key.
 pub(crate) fn open(device: &str, default_limits: bool) -> Result<Option<Gpu>, Failure> {
@@ -49,7 +51,18 @@ pub(crate) fn open(device: &str, default_limits: bool) -> Result<Option<Gpu>, Fa
     if default_limits {
         options = options.default_limits_only();
     }
-    Ok(Some(block_on(Gpu::new(options))?))
+    match block_on(Gpu::new(options)) {
+        Ok(gpu) => Ok(Some(gpu)),
+        // A wrong key is answered with the keys that there are.
+        Err(e @ tilewright::device::Error::NoAdapter { .. }) => {
+            Err(match block_on(Gpu::adapters()).is_empty() {
+                true => format!("no adapter. {NO_ADAPTER}"),
+                false => e.to_string(),
+            }
+            .into())
+        }
+        Err(e) => Err(format!("{e}; `--device host` runs without an adapter").into()),
+    }
 }
 
 /// A model on a device, or on the host.

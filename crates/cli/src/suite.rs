@@ -46,7 +46,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         .map(str::trim)
         .filter(|l| !l.is_empty())
         .collect();
-    std::fs::create_dir_all(&args.out)?;
+    std::fs::create_dir_all(&args.out).map_err(|e| format!("{}: {e}", args.out.display()))?;
     let path = args.out.join("errors.txt");
     let mut errors =
         std::fs::File::create(&path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -69,12 +69,15 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     println!(
-        "{} of {} tests ran; {failed} errors in {}",
+        "{} of {} tests ran (their outputs are not judged here); {failed} errors in {}",
         tests.len() - failed,
         tests.len(),
         path.display()
     );
-    Ok(())
+    match failed {
+        0 => Ok(()),
+        n => Err(format!("{n} of {} tests could not run", tests.len()).into()),
+    }
 }
 
 /// `KIND/NAME` of a test folder.

@@ -194,9 +194,11 @@ fn suite_runs_folders_and_lists_errors() {
     let to = folder.join("out");
     let [list, to_text] = [&list, &to].map(|path| path.to_str().unwrap());
     let out = tilewright(&["suite", list, to_text, "--device", "host"]);
-    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(!out.status.success());
+    assert!(text(&out.stderr).contains("2 of 3 tests could not run"));
     assert!(
-        text(&out.stdout).contains("1 of 3 tests ran; 2 errors"),
+        text(&out.stdout)
+            .contains("1 of 3 tests ran (their outputs are not judged here); 2 errors"),
         "{}",
         text(&out.stdout)
     );
@@ -210,4 +212,20 @@ fn suite_runs_folders_and_lists_errors() {
     assert!(lines[1].starts_with("suite/missing\t"), "{errors}");
     let made = std::fs::read(to.join("suite/whole/test_data_set_0/output_0.pb")).unwrap();
     assert_eq!(load_tensor(&made).unwrap(), expected);
+}
+
+#[test]
+fn sizes_beyond_memory_are_errors() {
+    let model = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../examples/digits/digits.onnx"
+    );
+    let more = ["--device", "host", "--size", "batch=100000000"];
+    let out = tilewright(&[&["run", model], &more[..]].concat());
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
+    let said = text(&out.stderr);
+    assert!(
+        said.contains("over the limit of 2147483648 bytes"),
+        "{said}"
+    );
 }
