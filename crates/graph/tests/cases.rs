@@ -85,11 +85,9 @@ fn symbolic_sizes_bind_to_the_plain_result() {
             })
             .collect();
         let expected = referenced(&case);
-        let outputs = match graph.add_node(case.op.clone(), &inputs, "", expected.len()) {
-            Ok(outputs) => outputs,
-            // A rule may need a plain number where this test gives a symbol; it must then say which size.
-            Err(e) => panic!("{title}: {e}"),
-        };
+        let outputs = graph
+            .add_node(case.op.clone(), &inputs, "", expected.len())
+            .unwrap_or_else(|e| panic!("{title}: {e}"));
         for (i, (value, expected)) in outputs.iter().zip(&expected).enumerate() {
             let Some(fact) = graph.fact(*value) else {
                 continue;

@@ -23,6 +23,7 @@ fn check_all(gpu: &Gpu, what: &str) {
         failures.len(),
         failures.join("\n")
     );
+    assert!(device > 1900, "only {device} cases ran on the device");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::samples;
 use tilewright_tensor::{Bsr, DType};
 
 /// A matrix of which about `keep` of 8 blocks are stored, with nothing in its second row of blocks.
-fn sparse(extents: [usize; 2], block_size: [usize; 2], keep: u32) -> Option<Bsr> {
+fn sparse(extents: [usize; 2], block_size: [usize; 2], keep: u32) -> Bsr {
     let [height, width] = block_size;
     let (mut row_ptr, mut col_idx) = (vec![0u32], vec![]);
     for row in 0..extents[0].div_ceil(height) as u32 {
@@ -18,38 +18,36 @@ fn sparse(extents: [usize; 2], block_size: [usize; 2], keep: u32) -> Option<Bsr>
         row_ptr.push(col_idx.len() as u32);
     }
     let values = samples::uniform(&[col_idx.len(), height, width], 7);
-    Bsr::new(extents, block_size, row_ptr, col_idx, values).ok()
+    Bsr::new(extents, block_size, row_ptr, col_idx, values).expect("a matrix of these blocks")
 }
 
 pub(super) fn cases() -> Vec<Case> {
     let case = |name: &str, side: Side, x: &[usize], rows: usize, block: [usize; 2], keep: u32| {
         let inner = x[x.len() - 1 - usize::from(side == Side::Left)];
-        let w = sparse([rows, inner], block, keep)?;
-        let (op, parts) = BsrMatMul::of(side, &w).ok()?;
+        let w = sparse([rows, inner], block, keep);
+        let (op, parts) = BsrMatMul::of(side, &w).expect("an operator for any matrix");
         let inputs = [samples::uniform(x, 1)].into_iter().chain(parts).collect();
-        Some(Case::new(name, op, inputs).constant(&[1, 2, 3]))
+        Case::new(name, op, inputs).constant(&[1, 2, 3])
     };
     let (left, right) = (Side::Left, Side::Right);
     let fused = || {
-        let Case { op, mut inputs, .. } = case("", right, &[2, 9, 64], 96, [16, 16], 3)?;
-        let program =
-            Program::parse("f32 f32 f32", "Add f32 %0 %1; Relu f32 %3; Add f32 %4 %2").ok()?;
+        let Case { op, mut inputs, .. } = case("", right, &[2, 9, 64], 96, [16, 16], 3);
+        let program = Program::parse("f32 f32 f32", "Add f32 %0 %1; Relu f32 %3; Add f32 %4 %2");
+        let program = program.expect("a program");
         inputs.extend([samples::uniform(&[96], 2), samples::uniform(&[2, 9, 96], 3)].map(Some));
         let op = Fused::new(op, 4, program);
-        Some(Case::with_optional("bias, activation, residual", op, inputs).constant(&[1, 2, 3, 4]))
+        Case::with_optional("bias, activation, residual", op, inputs).constant(&[1, 2, 3, 4])
     };
     let typed = |name: &str, dtype: DType| {
-        let mut case = case(name, right, &[5, 32], 40, [8, 8], 4)?;
+        let mut case = case(name, right, &[5, 32], 40, [8, 8], 4);
         for i in [0, 3] {
-            case.inputs[i] = case.inputs[i].as_ref()?.cast(dtype).ok();
+            let t = case.inputs[i].as_mut().expect("a tensor");
+            *t = t.cast(dtype).expect("a cast between floats");
         }
-        Some(case)
+        case
     };
-    let given = |name: &str| {
-        let case = case(name, right, &[3, 12], 10, [4, 4], 4)?;
-        Some(case.constant(&[1, 2]))
-    };
-    let all = [
+    let given = |name: &str| case(name, right, &[3, 12], 10, [4, 4], 4).constant(&[1, 2]);
+    vec![
         case("32 x 32", right, &[64, 96], 128, [32, 32], 2),
         case("one row", right, &[1, 96], 64, [32, 32], 4),
         case("batches", right, &[2, 3, 5, 64], 96, [32, 16], 3),
@@ -73,8 +71,7 @@ pub(super) fn cases() -> Vec<Case> {
         typed("f64", DType::F64),
         typed("bf16", DType::BF16),
         given("values of the run"),
-    ];
-    all.into_iter().flatten().collect()
+    ]
 }
 
 #[cfg(test)]
