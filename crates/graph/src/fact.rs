@@ -412,14 +412,10 @@ impl Values for Tensors<'_> {
 
 /// The index of `axis` (negative counts from the end) in a shape of `rank` dimensions.
 pub fn axis_index(op: &str, axis: i64, rank: usize) -> Result<usize> {
-    let r = i64::try_from(rank).unwrap_or(i64::MAX);
-    if axis < -r || axis >= r {
-        return Err(Error::op(
-            op,
-            format!("axis {axis} is outside a tensor of {rank} dimensions"),
-        ));
-    }
-    usize::try_from(if axis < 0 { axis + r } else { axis }).map_err(|_| Error::op(op, "axis"))
+    Shape::normalise_axis(axis, rank).map_err(|_| {
+        let what = format!("axis {axis} is outside a tensor of {rank} dimensions");
+        Error::op(op, what)
+    })
 }
 
 /// The common shape of tensors that broadcast against each other (NumPy's rule).

@@ -104,6 +104,14 @@ pub(crate) fn per_weight(inputs: Facts<'_>, outputs: &[Fact], weight: usize) -> 
     per_output(inputs, outputs, each)
 }
 
+/// [`Operator::work`] of matrix products: the last axis of input 0 for each element of the output.
+pub(crate) fn per_product(inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
+    let inner = inputs
+        .opt(0)
+        .map_or(0, |a| a.extent(a.rank().saturating_sub(1)));
+    per_output(inputs, outputs, inner)
+}
+
 /// An operator with inputs, for tests.
 #[derive(Clone, Debug)]
 pub struct Case {

@@ -35,10 +35,7 @@ impl Operator for MatMul {
     }
 
     fn work(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
-        let inner = inputs
-            .opt(0)
-            .map_or(0, |a| a.extent(a.rank().saturating_sub(1)));
-        crate::op::per_output(inputs, outputs, inner)
+        crate::op::per_product(inputs, outputs)
     }
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
