@@ -1,5 +1,6 @@
 //! `tilewright`: run, inspect and measure models.
 
+#![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used)]
 mod adapters;
 mod bench;

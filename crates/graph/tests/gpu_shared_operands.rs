@@ -2,8 +2,7 @@
 
 mod common;
 
-use common::op;
-use tilewright_device::{Gpu, GpuOptions};
+use common::{any_gpu, op};
 use tilewright_graph::{Fact, Graph, Model, ModelOptions, Session, host, samples};
 use tilewright_tensor::{DType, nmse};
 
@@ -21,13 +20,7 @@ fn a_product_of_a_tensor_with_itself() {
     g.output("y", both);
     let x = samples::uniform(&[2, 9, 9], 3);
     let expected = host::run(&g, std::slice::from_ref(&x)).unwrap();
-    let gpu = match pollster::block_on(Gpu::new(GpuOptions::new())) {
-        Ok(gpu) => gpu,
-        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {
-            return eprintln!("skipped: {e}");
-        }
-        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
-    };
+    let Some(gpu) = any_gpu() else { return };
     let mut session = Session::new(&Model::new(g, &gpu, ModelOptions::default())).unwrap();
     let outputs = pollster::block_on(session.run(&[("x", x)])).unwrap();
     assert!(nmse(&outputs[0].1, &expected[0]).unwrap() < 1e-10);

@@ -2,7 +2,7 @@
 //! every shader, with the access modes that the plan gives it, passes naga and keeps the adapter's limits.
 
 mod common;
-#[allow(dead_code, reason = "it serves the tests of the kernels too")]
+#[expect(dead_code, reason = "it serves the tests of the kernels too")]
 #[path = "../../kernels/tests/common/shader.rs"]
 mod shader;
 

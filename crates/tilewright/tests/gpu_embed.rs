@@ -1,5 +1,7 @@
 //! A program that has a `wgpu` device of its own: its buffers go in and out, and a run lies between its own passes.
 
+mod common;
+
 use tilewright::device::wgpu::{self, BufferUsages};
 use tilewright::device::{Buffer, Recorder};
 use tilewright::graph::{Attrs, DeviceTensor, Dim, Fact, IoBinding, Op, host, samples};
@@ -17,14 +19,7 @@ struct Program {
 
 /// The adapter that the engine would choose, opened without it; none only where the environment says that this is fine.
 fn program() -> Option<Program> {
-    let chosen = match block_on(Gpu::new(GpuOptions::new())) {
-        Ok(gpu) => gpu.info().name.clone(),
-        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {
-            eprintln!("skipped: {e}");
-            return None;
-        }
-        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
-    };
+    let chosen = common::gpu(GpuOptions::new())?.info().name.clone();
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::all()));
     let adapter = adapters.iter().find(|a| a.get_info().name.trim() == chosen);

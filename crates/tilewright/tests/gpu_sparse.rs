@@ -1,5 +1,11 @@
 //! Sparse weights from an ONNX file to results on the device: dense, and as block-sparse products.
 
+mod common;
+#[path = "common/message.rs"]
+mod message;
+
+use common::gpu;
+use message::node;
 use prost::Message;
 use tilewright::graph::passes::{self, SparseOptions, sparse};
 use tilewright::graph::{Graph, samples};
@@ -11,17 +17,9 @@ const HIDDEN: usize = 96;
 const INPUTS: usize = 100;
 const OUTPUTS: usize = 70;
 
-/// The adapters' options to test; none only where the environment says that an adapter's absence is fine.
+/// The adapter as it is and with default limits.
 fn gpus() -> Vec<Gpu> {
     let options = [GpuOptions::new(), GpuOptions::new().default_limits_only()];
-    let gpu = |options| match tilewright::block_on(Gpu::new(options)) {
-        Ok(gpu) => Some(gpu),
-        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {
-            eprintln!("skipped: {e}");
-            None
-        }
-        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
-    };
     options.into_iter().filter_map(gpu).collect()
 }
 
@@ -52,15 +50,6 @@ fn sparse_proto(name: &str, [rows, cols]: [usize; 2], seed: u64) -> proto::Spars
             &HostTensor::from_vec([at.len()], at).unwrap(),
         )),
         dims: vec![rows as i64, cols as i64],
-    }
-}
-
-fn node(op: &str, inputs: &[&str], output: &str) -> proto::NodeProto {
-    proto::NodeProto {
-        op_type: Some(op.into()),
-        input: inputs.iter().map(|&i| i.into()).collect(),
-        output: vec![output.into()],
-        ..Default::default()
     }
 }
 

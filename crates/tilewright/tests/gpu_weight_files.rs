@@ -1,8 +1,13 @@
 //! Weights that stay in their files: read when they are needed, and again for a new device, or a typed error.
 
+mod common;
+#[path = "common/message.rs"]
+mod message;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use message::node;
 use prost::Message;
 use tilewright::graph::{Error, Graph, samples};
 use tilewright::onnx::proto::{self, TensorProto, tensor_proto::DataLocation};
@@ -14,16 +19,8 @@ const K: usize = 300;
 const N: usize = 200;
 const BYTES: u64 = (4 * K * N) as u64;
 
-/// The adapter; none only where the environment says that its absence is fine.
 fn gpu() -> Option<Gpu> {
-    match tilewright::block_on(Gpu::new(GpuOptions::new())) {
-        Ok(gpu) => Some(gpu),
-        Err(e) if std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some() => {
-            eprintln!("skipped: {e}");
-            None
-        }
-        Err(e) => panic!("no adapter: {e}; set TILEWRIGHT_SKIP_GPU=1 to go without"),
-    }
+    common::gpu(GpuOptions::new())
 }
 
 /// A fresh folder, removed at the end.
@@ -47,15 +44,6 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
-fn node(op: &str, inputs: &[&str], output: &str) -> proto::NodeProto {
-    proto::NodeProto {
-        op_type: Some(op.into()),
-        input: inputs.iter().map(|&i| i.into()).collect(),
-        output: vec![output.into()],
-        ..Default::default()
     }
 }
 

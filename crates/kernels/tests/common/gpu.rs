@@ -1,39 +1,28 @@
-//! Runs dispatches on the software adapter and brings results back.
+//! Runs dispatches on the adapter and brings results back.
 
 use std::collections::HashMap;
 
-use tilewright_device::{
-    AdapterChoice, AdapterKind, Buffer, BufferUse, Caps, Dispatch, Error, Gpu, GpuOptions,
-};
+use tilewright_device::{Buffer, BufferUse, Caps, Dispatch, Error, Gpu, GpuOptions};
 use tilewright_device::{Recorder, Slot, SubmitOptions};
 use tilewright_kernels::{Store, View};
 
 /// An adapter and the tensors that lie on it.
 pub(crate) struct Bench {
     pub(crate) gpu: Gpu,
-    caps: Caps,
     buffers: HashMap<Slot, Buffer>,
 }
 
-/// The software adapter once with all it can do and once as a browser would show it: default limits, no features and
-/// nothing said about its kind. Empty only where `TILEWRIGHT_SKIP_GPU=1` says that there is none.
+/// The adapter once with all it can do and once as a browser would show it: default limits, no features and nothing said
+/// about its kind. Empty only where `TILEWRIGHT_SKIP_GPU=1` says that there is none.
 pub(crate) fn benches() -> Vec<Bench> {
-    let options = || GpuOptions::new().adapter(AdapterChoice::Software);
-    let mut benches: Vec<_> = [options(), options().default_limits_only()]
-        .into_iter()
-        .filter_map(open)
-        .collect();
-    if let [_, browser] = &mut benches[..] {
-        browser.caps.kind = AdapterKind::Unknown;
-    }
-    benches
+    let options = [GpuOptions::new(), GpuOptions::new().default_limits_only()];
+    options.into_iter().filter_map(open).collect()
 }
 
 fn open(options: GpuOptions) -> Option<Bench> {
     let skip = std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some_and(|value| value == "1");
     match pollster::block_on(Gpu::new(options)) {
         Ok(gpu) => Some(Bench {
-            caps: gpu.caps().clone(),
             gpu,
             buffers: HashMap::new(),
         }),
@@ -44,7 +33,7 @@ fn open(options: GpuOptions) -> Option<Bench> {
 
 impl Bench {
     pub(crate) fn caps(&self) -> &Caps {
-        &self.caps
+        self.gpu.caps()
     }
 
     /// Uploads the bytes of a tensor. What lies behind it in its buffer is NaN, so that reads past the end show.

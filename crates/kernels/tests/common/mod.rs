@@ -2,7 +2,7 @@
 #![allow(
     dead_code,
     unused_imports,
-    reason = "each test binary uses its own part of this module"
+    reason = "each test binary uses its own part of this module, and `expect` fails in one that uses all"
 )]
 
 pub(crate) mod conv;
