@@ -90,6 +90,9 @@ pub enum Error {
     /// A cancel token was cancelled before everything was submitted.
     #[error("cancelled")]
     Cancelled,
+    /// The deadline passed before everything was submitted.
+    #[error("the deadline passed before everything was submitted")]
+    Deadline,
     /// The device cannot do that.
     #[error("not supported by this device: {what}")]
     Unsupported {

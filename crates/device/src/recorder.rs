@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use web_time::Instant;
+
 use crate::{AdapterKind, Buffer, Error, Gpu, Replay, Result};
 
 /// How much work one submission may hold. Drivers kill those that run for seconds, and a screen that
@@ -33,6 +35,8 @@ pub struct SubmitOptions {
     pub budget: Budget,
     /// Looked at before each part is submitted.
     pub cancel: Option<CancelToken>,
+    /// After this time no part is submitted. It is looked at with the token.
+    pub deadline: Option<Instant>,
 }
 
 /// Collects replays and copies, then submits them: one pass and one submission unless a budget or a copy splits them.
@@ -73,7 +77,7 @@ impl CancelToken {
 }
 
 impl SubmitOptions {
-    /// Automatic budget, no token.
+    /// Automatic budget, no token, no deadline.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -91,6 +95,24 @@ impl SubmitOptions {
     pub fn cancel(mut self, token: CancelToken) -> Self {
         self.cancel = Some(token);
         self
+    }
+
+    /// Sets a time after which nothing is submitted, unless there is an earlier one.
+    #[must_use]
+    pub fn deadline(mut self, time: Instant) -> Self {
+        self.deadline = Some(self.deadline.map_or(time, |earlier| earlier.min(time)));
+        self
+    }
+
+    /// An error where nothing more may be submitted.
+    fn allow(&self) -> Result<()> {
+        if self.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+            return Err(Error::Cancelled);
+        }
+        match self.deadline {
+            Some(time) if Instant::now() > time => Err(Error::Deadline),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -156,14 +178,14 @@ impl<'a> Recorder<'a> {
     /// Submits everything at once and waits for nothing: see [`Gpu::done`] and [`Gpu::read`].
     ///
     /// # Errors
-    /// An error of a copy, [`Error::Cancelled`] (parts before stay submitted), the sticky error.
+    /// An error of a copy, [`Error::Cancelled`] and [`Error::Deadline`] (parts before stay submitted), the sticky error.
     pub fn submit(mut self, options: SubmitOptions) -> Result<()> {
         self.begin()?;
         if let Some(encoder) = self.over.take() {
             return self.gpu.doing("record", || encode(encoder, &self.pieces));
         }
         for part in self.split(options.budget) {
-            self.submit_part(&part, options.cancel.as_ref())?;
+            self.submit_part(&part, &options)?;
         }
         Ok(())
     }
@@ -180,7 +202,7 @@ impl<'a> Recorder<'a> {
         }
         let mut before = None;
         for part in self.split(options.budget) {
-            let submission = self.submit_part(&part, options.cancel.as_ref())?;
+            let submission = self.submit_part(&part, &options)?;
             if let Some(done) = before.replace(self.gpu.submitted(submission)) {
                 done.await?;
             }
@@ -196,11 +218,9 @@ impl<'a> Recorder<'a> {
     fn submit_part(
         &self,
         part: &[Piece<'_>],
-        cancel: Option<&CancelToken>,
+        options: &SubmitOptions,
     ) -> Result<wgpu::SubmissionIndex> {
-        if cancel.is_some_and(CancelToken::is_cancelled) {
-            return Err(Error::Cancelled);
-        }
+        options.allow()?;
         let submission = self.gpu.doing("submit", || {
             let mut encoder = self
                 .gpu

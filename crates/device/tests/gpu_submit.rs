@@ -223,3 +223,28 @@ fn the_profiler_times_every_step() {
         Err(Error::Unsupported { .. })
     ));
 }
+
+#[test]
+fn nothing_is_submitted_after_a_deadline() {
+    let Some((gpu, buffer, replay)) = filled(GpuOptions::new(), 1024, 7) else {
+        return;
+    };
+    let now = Instant::now();
+    let later = now + Duration::from_secs(3600);
+    // The earlier of two counts.
+    for options in [
+        SubmitOptions::new().deadline(now),
+        SubmitOptions::new().deadline(now).deadline(later),
+        SubmitOptions::new().deadline(later).deadline(now),
+    ] {
+        std::thread::sleep(Duration::from_millis(1));
+        let submitted = Recorder::new(&gpu).run(&replay).submit(options.clone());
+        assert_eq!(submitted, Err(Error::Deadline));
+        let paced = Recorder::new(&gpu).run(&replay).submit_paced(options);
+        assert_eq!(gpu.block_on(paced), Err(Error::Deadline));
+    }
+    assert_eq!(words(&gpu, &buffer, 1024), [0; 1024]);
+    let options = SubmitOptions::new().deadline(later);
+    Recorder::new(&gpu).run(&replay).submit(options).unwrap();
+    assert_eq!(words(&gpu, &buffer, 1024), [7; 1024]);
+}

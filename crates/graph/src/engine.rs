@@ -388,7 +388,8 @@ impl Engine {
         let mut recorder = copies(Recorder::new(gpu), &before);
         if let Some(Some(replay)) = bound.replays.get(index) {
             if let Some(times) = &mut self.profile {
-                recorder.submit(self.submit.clone())?;
+                let submitted = recorder.submit(self.meter.until(&self.submit));
+                submitted.map_err(|e| self.meter.ended(e))?;
                 times.extend(profiled(gpu, graph, &bound.plan.stages[index], replay).await?);
                 recorder = Recorder::new(gpu);
             } else {
@@ -396,7 +397,8 @@ impl Engine {
             }
         }
         let recorder = copies(recorder, &after);
-        recorder.submit_paced(self.submit.clone()).await?;
+        let submitted = recorder.submit_paced(self.meter.until(&self.submit)).await;
+        submitted.map_err(|e| self.meter.ended(e))?;
         Ok(sunk)
     }
 

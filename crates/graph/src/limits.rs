@@ -1,6 +1,7 @@
 //! What a run has asked for so far, against its limits.
 
 use crate::{Bindings, Error, Fact, Op, Result, RunLimits};
+use tilewright_device::{Error as DeviceError, SubmitOptions};
 use tilewright_tensor::HostTensor;
 use web_time::Instant;
 
@@ -44,6 +45,22 @@ impl Meter {
             });
         }
         Ok(())
+    }
+
+    /// These options with the end of the run's time as deadline.
+    pub(crate) fn until(&self, options: &SubmitOptions) -> SubmitOptions {
+        match self.began.checked_add(self.limits.wall_time) {
+            Some(end) => options.clone().deadline(end),
+            None => options.clone(),
+        }
+    }
+
+    /// The error of a submission: the limit where that is why it ended.
+    pub(crate) fn ended(&self, error: DeviceError) -> Error {
+        match (&error, self.time()) {
+            (DeviceError::Deadline, Err(over)) => over,
+            _ => error.into(),
+        }
     }
 
     /// The outputs of a node by its reference; an error where they are too large or take too many steps.

@@ -32,7 +32,8 @@ pub struct RunLimits {
     pub loop_iterations: u64,
     /// Steps of one node on the host, as [`crate::Operator::work`] estimates them.
     pub work: u64,
-    /// Time of one run. It is looked at between nodes and submissions.
+    /// Time of one run. It is looked at between nodes on the host, turns of loops and submissions, of which a stage on a
+    /// software adapter is one by default ([`tilewright_device::Budget`]).
     pub wall_time: Duration,
 }
 

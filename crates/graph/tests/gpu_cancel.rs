@@ -14,7 +14,8 @@ use tilewright_device::{Budget, CancelToken, Error as DeviceError, Gpu, SubmitOp
 use tilewright_graph::fact::{Facts, Tensors};
 use tilewright_graph::ops::Loop;
 use tilewright_graph::{
-    Attrs, CustomOp, Error, Fact, Graph, Model, ModelOptions, Op, Session, Value, host, samples,
+    Attrs, CustomOp, Error, Fact, Graph, Model, ModelOptions, Op, RunLimits, Session, Value, host,
+    samples,
 };
 use tilewright_tensor::{DType, HostTensor, nmse};
 
@@ -186,6 +187,35 @@ fn a_token_stops_a_run_in_the_middle() {
     assert!(token.is_cancelled() && is_cancelled(&error), "{error}");
     session.set_submit_options(SubmitOptions::new());
     check(&mut session, &first(&graph), 0.0);
+}
+
+/// Fails between submissions: all nodes are of one stage.
+#[test]
+fn the_time_of_a_run_ends_between_submissions() {
+    let Some(gpu) = open() else { return };
+    let graph = counting(|g, x| products(g, x, 48));
+    let model = |limits: RunLimits| {
+        let mut options = ModelOptions::default();
+        options.limits = limits;
+        let model = Model::new(graph.clone(), &gpu, options);
+        let mut session = Session::new(&model).unwrap();
+        session.set_submit_options(SubmitOptions::new().budget(APART));
+        pollster::block_on(session.prepare(&[("x", &[N, N])])).unwrap();
+        session
+    };
+    let mut session = model(RunLimits::default());
+    pollster::block_on(session.run(&[("x", input())])).unwrap();
+    let began = Instant::now();
+    pollster::block_on(session.run(&[("x", input())])).unwrap();
+    let mut limits = RunLimits::default();
+    limits.wall_time = began.elapsed() / 4;
+    let mut session = model(limits);
+    // The first run uploads weights, which may take all the time there is; a late one begins with everything in place.
+    for _ in 0..3 {
+        let error = pollster::block_on(session.run(&[("x", input())])).unwrap_err();
+        assert!(matches!(error, Error::Limit { .. }), "{error}");
+        assert_eq!(count(&session), 0.0);
+    }
 }
 
 /// Wakes the thread that polls.
