@@ -3,6 +3,7 @@
 //!
 //! `page` is the native side: a page server and a headless Chromium, for the tests and for `./x web`.
 
+#![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used)]
 #[cfg(target_arch = "wasm32")]
 mod adapter;
