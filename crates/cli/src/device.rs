@@ -57,7 +57,7 @@ pub(crate) fn open(device: &str, default_limits: bool) -> Result<Option<Gpu>, Fa
         Err(e @ tilewright::device::Error::NoAdapter { .. }) => {
             Err(match block_on(Gpu::adapters()).is_empty() {
                 true => format!("no adapter. {NO_ADAPTER}"),
-                false => e.to_string(),
+                false => format!("{e}; `--device host` runs without an adapter"),
             }
             .into())
         }
