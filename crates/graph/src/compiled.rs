@@ -4,13 +4,15 @@ use crate::bind::bind;
 use crate::control::Turn;
 use crate::lower::Place;
 use crate::passes::Known;
-use crate::plan::{Commit, Plan};
+use crate::place::Placed;
+use crate::plan::{Commit, Plan, PlanStage};
 use crate::session::{HostStep, deny, late_reason};
 use crate::stage::{Late, Schedule};
+use crate::values::Uses;
 use crate::{Bindings, Fact, Graph, Model, Op, Result, Value, Weight, passes};
 use std::collections::HashSet;
 use std::sync::Arc;
-use tilewright_device::{Buffer, Replay, Slot};
+use tilewright_device::{Buffer, Slot};
 use tilewright_tensor::HostTensor;
 
 /// How many plans, and forms of a late part, are kept. Batch sizes and sequence lengths repeat; more would hold memory.
@@ -77,10 +79,8 @@ impl Bodies {
 pub(crate) struct Bound {
     bindings: Bindings,
     pub(crate) plan: Plan,
-    /// One for each stage; none for host stages.
-    pub(crate) replays: Vec<Option<Replay>>,
-    /// The arena that the replays are bound to.
-    pub(crate) arena: Option<Buffer>,
+    pub(crate) uses: Arc<Uses>,
+    pub(crate) placed: Placed,
 }
 
 impl Bound {
@@ -96,7 +96,8 @@ impl Bound {
 
     /// Where a state's next value lies, if that is in the arena.
     pub(crate) fn source(&self, commit: &Commit) -> Option<(Buffer, u64)> {
-        Some((self.arena.clone()?, self.place_of(commit.slot?)))
+        let placed = self.placed.get()?;
+        Some((placed.arena.clone(), self.place_of(commit.slot?)))
     }
 }
 
@@ -159,9 +160,9 @@ impl Compiled {
         self.bound.truncate(KEPT - 1);
         let bound = Bound {
             bindings: bindings.clone(),
+            uses: Arc::new(Uses::new(&self.graph, &self.schedule, &plan)),
             plan,
-            replays: vec![],
-            arena: None,
+            placed: Placed::default(),
         };
         self.bound.insert(0, bound);
         Ok(())
@@ -197,15 +198,12 @@ impl Compiled {
         Ok(&mut self.late[0].2)
     }
 
-    /// Lets go of arenas other than `keep`, which no plan will run in again.
-    pub(crate) fn release(&mut self, keep: Option<&Buffer>) {
-        for bound in self.bound.iter_mut().filter(|b| b.arena.as_ref() != keep) {
-            bound.arena = None;
-            bound.replays.clear();
-        }
-        for (_, _, part) in &mut self.late {
-            part.release(keep);
-        }
+    /// Whether a run of the newest plan reads inputs in buffers after it has written outputs.
+    pub(crate) fn reads_feeds_late(&self) -> bool {
+        let stages = self.bound.first().into_iter().flat_map(|b| &b.plan.stages);
+        let on_device = stages.filter(|s| matches!(s, PlanStage::Device { .. }));
+        let is_input = |v: &Value| matches!(self.graph.node(*v).op, Op::Input(_));
+        on_device.count() > 1 || self.graph.outputs().iter().any(|(_, v)| is_input(v))
     }
 
     /// Values of the newest plan that the host reads, where these outputs go to buffers instead of it.

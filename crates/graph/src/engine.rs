@@ -4,15 +4,17 @@ use crate::cells::Cells;
 use crate::compiled::{Bodies, Bound, Compiled};
 use crate::control;
 use crate::convert::{from_device, to_device};
-use crate::io::{DeviceTensor, Feed, Wires, checked, fits};
+use crate::io::{Wires, checked};
 use crate::limits::Meter;
 use crate::lower::SlotUse;
 use crate::memory_stats::Share;
+use crate::place::Arena;
 use crate::plan::{Commit, PlanStage, Transfer};
 use crate::record::Copied;
 use crate::session::NodeTime;
+use crate::values::Values;
 use crate::{Error, Graph, Model, Op, Result, Value};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use tilewright_device::{
     BoxFuture, Buffer, Gpu, Profiler, Recorder, Replay, Slot, SubmitOptions, Timing,
@@ -24,7 +26,7 @@ use web_time::Instant;
 pub(crate) struct Engine {
     pub(crate) model: Model,
     /// One for each depth of control flow: a body must leave alone what the graph around it keeps on the device.
-    pub(crate) arenas: Vec<Option<Buffer>>,
+    pub(crate) arenas: Vec<Arena>,
     pub(crate) depth: usize,
     pub(crate) states: Cells,
     pub(crate) submit: SubmitOptions,
@@ -39,20 +41,21 @@ pub(crate) struct Engine {
 pub(crate) fn run<'a>(
     engine: &'a mut Engine,
     compiled: &'a mut Compiled,
-    wires: Wires,
+    mut wires: Wires,
 ) -> BoxFuture<'a, Result<Vec<Option<HostTensor>>>> {
     Box::pin(async move {
         let bindings = checked(&compiled.graph, &wires.feeds)?;
         wires.check_sinks(&compiled.graph, &bindings)?;
         compiled.bind(&engine.model, &bindings)?;
         engine.place(compiled).await?;
+        engine.keep_feeds(compiled, &mut wires)?;
         let mut values = Values::new(compiled, wires);
         engine.stages(compiled, &mut values).await?;
         let outputs = late(engine, compiled, &mut values).await?;
         // Last, so that a run that fails leaves every state as it was.
         let bound = compiled.bound.iter().find(|b| b.is_for(&bindings));
         if let Some(bound) = bound {
-            engine.commit(bound, &compiled.graph, &mut values.host)?;
+            engine.commit(bound, &mut values)?;
         }
         Ok(outputs)
     })
@@ -72,83 +75,6 @@ async fn on_device(
         .collect())
 }
 
-/// The values of a run so far.
-struct Values {
-    host: HashMap<Value, HostTensor>,
-    /// Inputs in buffers of the caller.
-    fed: HashMap<Value, DeviceTensor>,
-    /// Where outputs go that do not go to the host, in the graph's order; taken when they are there.
-    sinks: Vec<Option<DeviceTensor>>,
-    /// Which outputs went to buffers, or will.
-    bound: Vec<bool>,
-    /// What the host reads; all, where nothing is in buffers.
-    reads: Option<HashSet<Value>>,
-}
-
-impl Values {
-    /// The inputs of a graph whose plan is bound.
-    fn new(compiled: &Compiled, wires: Wires) -> Values {
-        let Wires { feeds, sinks } = wires;
-        let (mut host, mut fed) = (HashMap::new(), HashMap::new());
-        for ((_, v), feed) in compiled.graph.inputs().iter().zip(feeds) {
-            match feed {
-                Feed::Host(t) => drop(host.insert(*v, t)),
-                Feed::Device(t) => drop(fed.insert(*v, t)),
-            }
-        }
-        let bound: Vec<bool> = sinks.iter().map(Option::is_some).collect();
-        let some = !fed.is_empty() || bound.contains(&true);
-        let reads = some.then(|| compiled.host_reads(&bound));
-        Values {
-            host,
-            fed,
-            sinks,
-            bound,
-            reads,
-        }
-    }
-
-    fn read_by_host(&self, v: Value) -> bool {
-        self.reads.as_ref().is_none_or(|reads| reads.contains(&v))
-    }
-
-    /// Inputs in buffers that the host reads.
-    async fn fetch(&mut self, gpu: &Gpu) -> Result<()> {
-        for (&v, t) in &self.fed {
-            if self.reads.as_ref().is_some_and(|reads| reads.contains(&v)) {
-                self.host.insert(v, t.read(gpu).await?);
-            }
-        }
-        Ok(())
-    }
-
-    /// The sinks of output values that are on the device now.
-    fn take_sinks(&mut self, graph: &Graph, v: Value) -> Vec<DeviceTensor> {
-        let outputs = graph.outputs().iter().zip(&mut self.sinks);
-        let of = outputs.filter(|((_, output), _)| *output == v);
-        of.filter_map(|(_, sink)| sink.take()).collect()
-    }
-
-    /// Puts output `i` into its sink, from the host or from the buffer that it was fed in.
-    fn fill(&self, gpu: &Gpu, graph: &Graph, i: usize, sink: &DeviceTensor) -> Result<()> {
-        let (name, v) = &graph.outputs()[i];
-        if let Some(fed) = self.fed.get(v) {
-            let (from, to) = (fed.buffer(), sink.buffer());
-            let copy = Recorder::new(gpu).copy(
-                from,
-                fed.offset(),
-                to,
-                sink.offset(),
-                fed.bytes(gpu.caps()),
-            );
-            return Ok(copy.submit(SubmitOptions::new())?);
-        }
-        let t = value(graph, &self.host, *v)?;
-        fits(name, sink, t.dtype(), t.shape())?;
-        sink.write(gpu, &t)
-    }
-}
-
 /// Computes what has to wait for the values so far, and collects the outputs.
 async fn late(
     engine: &mut Engine,
@@ -159,15 +85,9 @@ async fn late(
     if let Some(late) = compiled.schedule.late.clone() {
         for &node in &late.compute {
             let Compiled { graph, bodies, .. } = &mut *compiled;
-            engine
-                .on_host(graph, bodies, node, &mut values.host)
-                .await?;
+            engine.on_host(graph, bodies, node, values).await?;
         }
-        let taken = late
-            .takes
-            .iter()
-            .map(|v| value(&compiled.graph, &values.host, *v))
-            .collect::<Result<Vec<_>>>()?;
+        let taken = (late.takes.iter().map(|v| values.get(*v))).collect::<Result<Vec<_>>>()?;
         let part = compiled.late_part(&late, &taken, &engine.model)?;
         // Inputs that became constants are no longer inputs.
         let names: Vec<Arc<str>> = part.graph.inputs().iter().map(|(n, _)| n.clone()).collect();
@@ -178,19 +98,21 @@ async fn late(
                 wires.sinks[*at] = sink.take();
             }
         }
-        rest = run(engine, part, wires).await?;
+        let outer = engine.hold(values.held());
+        let outputs = run(engine, part, wires).await;
+        engine.meter = outer;
+        rest = outputs?;
     }
-    let (graph, gpu) = (&compiled.graph, engine.model.gpu());
     let late = |i: usize| compiled.schedule.late.as_ref().and_then(|l| l.outputs[i]);
     let mut outputs = vec![];
-    for (i, (_, v)) in graph.outputs().iter().enumerate() {
-        if let (Some(sink), Some(gpu)) = (&values.sinks[i], gpu) {
-            values.fill(gpu, graph, i, sink)?;
+    for (i, (_, v)) in compiled.graph.outputs().iter().enumerate() {
+        if let (Some(sink), Some(gpu)) = (&values.sinks[i], engine.model.gpu()) {
+            values.fill(gpu, i, sink)?;
         }
         outputs.push(match late(i) {
             Some(at) => rest[at].take(),
             None if values.bound[i] => None,
-            None => Some(value(graph, &values.host, *v)?),
+            None => Some(values.get(*v)?),
         });
     }
     Ok(outputs)
@@ -202,11 +124,6 @@ pub(crate) fn constant(graph: &Graph, v: Value) -> Result<Option<HostTensor>> {
         Op::Constant(c) => c.tensor.load().map(Some),
         _ => Ok(None),
     }
-}
-
-fn value(graph: &Graph, values: &HashMap<Value, HostTensor>, v: Value) -> Result<HostTensor> {
-    let found = constant(graph, v)?.or_else(|| values.get(&v).cloned());
-    found.ok_or_else(|| Error::Graph(format!("{v} has no value")))
 }
 
 impl Engine {
@@ -221,20 +138,20 @@ impl Engine {
         let Some(bound) = bound.first() else {
             return Err(Error::Graph("no plan".into()));
         };
-        values.host.extend(bound.plan.sizes.iter().cloned());
+        for (v, sizes) in &bound.plan.sizes {
+            values.insert(*v, sizes.clone());
+        }
         if let Some(gpu) = self.model.gpu() {
             values.fetch(gpu).await?;
         }
         for &(v, at) in &bound.plan.reads {
-            values
-                .host
-                .insert(v, self.states.read(at, self.model.gpu()).await?);
+            values.insert(v, self.states.read(at, self.model.gpu()).await?);
         }
         for (i, stage) in bound.plan.stages.iter().enumerate() {
             self.meter.time()?;
             match stage {
                 PlanStage::Host(node) => {
-                    self.on_host(graph, bodies, *node, &mut values.host).await?;
+                    self.on_host(graph, bodies, *node, values).await?;
                 }
                 PlanStage::Device {
                     uploads, downloads, ..
@@ -246,6 +163,7 @@ impl Engine {
                     self.read(bound, downloads, &sunk, values).await?;
                 }
             }
+            values.stage_is_over(i);
         }
         Ok(())
     }
@@ -256,13 +174,14 @@ impl Engine {
         graph: &Graph,
         bodies: &mut Bodies,
         index: u32,
-        values: &mut HashMap<Value, HostTensor>,
+        values: &mut Values,
     ) -> Result<()> {
         let node = &graph.nodes()[index as usize];
         let args = (node.inputs.iter())
-            .map(|v| v.map(|v| value(graph, values, v)).transpose())
+            .map(|v| v.map(|v| values.get(v)).transpose())
             .collect::<Result<Vec<_>>>()?;
         let args: Vec<Option<&HostTensor>> = args.iter().map(Option::as_ref).collect();
+        let outer = self.hold(values.held());
         let outputs = match control::walk(&node.op, &args, self.meter.limits()) {
             Ok(Some(walk)) => self.drive(walk, bodies).await,
             Ok(None) => {
@@ -275,12 +194,31 @@ impl Engine {
             }
             Err(e) => Err(e),
         };
+        self.meter = outer;
         let outputs = outputs.map_err(|e| e.at(&node.name, node.op.name()))?;
-        let names = (0..).map(|output| Value {
-            node: index,
-            output,
-        });
-        values.extend(names.zip(outputs));
+        for (output, tensor) in (0..).zip(outputs) {
+            let node = index;
+            values.insert(Value { node, output }, tensor);
+        }
+        Ok(())
+    }
+
+    /// Counts `bytes` more as held from now on; the meter to return to.
+    fn hold(&mut self, bytes: u64) -> Meter {
+        let more = self.meter.holding(bytes);
+        std::mem::replace(&mut self.meter, more)
+    }
+
+    /// Copies inputs that the run would overwrite with outputs before it has read them.
+    fn keep_feeds(&self, compiled: &Compiled, wires: &mut Wires) -> Result<()> {
+        let (Some(gpu), true) = (self.model.gpu(), compiled.reads_feeds_late()) else {
+            return Ok(());
+        };
+        let copies = wires.keep_feeds(gpu)?;
+        if !copies.is_empty() {
+            let recorder = copies.iter().fold(Recorder::new(gpu), |r, c| c.onto(r));
+            recorder.submit(SubmitOptions::new())?;
+        }
         Ok(())
     }
 
@@ -302,21 +240,15 @@ impl Engine {
     }
 
     /// States take their next values.
-    fn commit(
-        &mut self,
-        bound: &Bound,
-        graph: &Graph,
-        values: &mut HashMap<Value, HostTensor>,
-    ) -> Result<()> {
+    fn commit(&mut self, bound: &Bound, values: &mut Values) -> Result<()> {
         let (Some(gpu), false) = (self.model.gpu(), bound.plan.commits.is_empty()) else {
             return Ok(());
         };
         for commit in bound.plan.commits.iter().filter(|c| c.slot.is_none()) {
-            let t = value(graph, values, commit.value)?;
-            values.insert(commit.value, t);
+            values.insert(commit.value, values.get(commit.value)?);
         }
         let source = |c: &Commit| bound.source(c);
-        self.states.commit(&bound.plan.commits, source, values, gpu)
+        (self.states).commit(&bound.plan.commits, source, &values.host, gpu)
     }
 
     /// The buffer of a slot and where it begins there: in the arena, or in the buffer of a state or a constant.
@@ -326,10 +258,10 @@ impl Engine {
         Ok(match &bound.plan.slots[root.0 as usize] {
             SlotUse::State(at) => (self.states.buffer(*at).ok_or_else(missing)?.clone(), 0),
             SlotUse::Constant(t) => (self.model.weight(gpu, t)?, 0),
-            _ => (
-                bound.arena.clone().ok_or_else(missing)?,
-                bound.place_of(slot),
-            ),
+            _ => {
+                let placed = bound.placed.get().ok_or_else(missing)?;
+                (placed.arena.clone(), bound.place_of(slot))
+            }
         })
     }
 
@@ -341,14 +273,14 @@ impl Engine {
         uploads: &[Transfer],
         values: &Values,
     ) -> Result<()> {
-        let (Some(gpu), Some(arena)) = (self.model.gpu(), &bound.arena) else {
+        let (Some(gpu), Some(placed)) = (self.model.gpu(), bound.placed.get()) else {
             return Ok(());
         };
         let held = |t: &&Transfer| !t.is_empty() && !values.fed.contains_key(&t.value);
         for t in uploads.iter().filter(held) {
-            let tensor = value(graph, &values.host, t.value)?;
+            let tensor = values.get(t.value)?;
             let data = to_device(&tensor, &graph.node(t.value).name, gpu.caps())?;
-            gpu.write(arena, bound.place_of(t.slot), &data)?;
+            gpu.write(&placed.arena, bound.place_of(t.slot), &data)?;
         }
         Ok(())
     }
@@ -363,21 +295,21 @@ impl Engine {
         values: &mut Values,
     ) -> Result<HashSet<Value>> {
         let mut sunk = HashSet::new();
-        let (Some(gpu), Some(arena)) = (self.model.gpu(), &bound.arena) else {
+        let (Some(gpu), Some(placed)) = (self.model.gpu(), bound.placed.get()) else {
             return Ok(sunk);
         };
         let mut before = vec![];
         for t in uploads.iter().filter(|t| !t.is_empty()) {
             if let Some(fed) = values.fed.get(&t.value) {
                 let from = (fed.buffer().clone(), fed.offset());
-                let to = (arena.clone(), bound.place_of(t.slot));
+                let to = (placed.arena.clone(), bound.place_of(t.slot));
                 let bytes = t.bytes;
                 before.push(Copied { from, to, bytes });
             }
         }
         let mut after = vec![];
         for t in downloads {
-            for sink in values.take_sinks(graph, t.value) {
+            for sink in values.take_sinks(t.value) {
                 let to = (sink.buffer().clone(), sink.offset());
                 let (from, bytes) = (self.home(gpu, bound, t.slot)?, t.bytes);
                 after.push(Copied { from, to, bytes });
@@ -386,7 +318,7 @@ impl Engine {
         }
         let copies = |r, copies| <[Copied]>::iter(copies).fold(r, |r, c: &Copied| c.onto(r));
         let mut recorder = copies(Recorder::new(gpu), &before);
-        if let Some(Some(replay)) = bound.replays.get(index) {
+        if let Some(Some(replay)) = placed.replays.get(index) {
             if let Some(times) = &mut self.profile {
                 let submitted = recorder.submit(self.meter.until(&self.submit));
                 submitted.map_err(|e| self.meter.ended(e))?;
@@ -429,7 +361,7 @@ impl Engine {
                 false => read.next().unwrap_or_default(),
             };
             let tensor = from_device(&data, t.dtype, &t.shape, gpu.caps())?;
-            values.host.insert(t.value, tensor);
+            values.insert(t.value, tensor);
         }
         Ok(())
     }

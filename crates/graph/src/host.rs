@@ -188,6 +188,6 @@ fn uses(graph: &Graph) -> HashMap<Value, usize> {
 }
 
 /// False for nodes whose outputs are there anyhow.
-fn makes(node: &Node) -> bool {
+pub(crate) fn makes(node: &Node) -> bool {
     !matches!(node.op, Op::Input(_) | Op::State(_) | Op::Constant(_))
 }

@@ -2,9 +2,10 @@
 
 use crate::convert::{from_device, to_device};
 use crate::lower::{is_stored, stored_bytes};
+use crate::record::Copied;
 use crate::{Bindings, Error, Graph, Result};
 use std::sync::Arc;
-use tilewright_device::{Buffer, Caps, Gpu};
+use tilewright_device::{Buffer, BufferUse, Caps, Gpu};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// A tensor in a buffer of the caller, on the device of the model, one 4-byte word an element in row-major order:
@@ -91,6 +92,13 @@ impl DeviceTensor {
             bytes => gpu.read(&self.buffer, self.offset, bytes).await?,
         };
         from_device(&data, self.dtype, &self.shape, gpu.caps())
+    }
+
+    /// Whether bytes are of both.
+    fn overlaps(&self, other: &DeviceTensor, caps: &Caps) -> bool {
+        let end = |t: &DeviceTensor| t.offset.saturating_add(t.bytes(caps));
+        let (first, last) = (self.offset.max(other.offset), end(self).min(end(other)));
+        self.buffer == other.buffer && first < last
     }
 
     /// What is wrong with the buffer, if anything is.
@@ -237,6 +245,25 @@ impl Wires {
             Feed::Device(_) => Err(input_error(name, WHAT)),
         };
         self.feeds.into_iter().zip(names).map(host).collect()
+    }
+
+    /// Puts copies in the place of inputs in buffers that outputs go to as well; what is to be copied before the run.
+    pub(crate) fn keep_feeds(&mut self, gpu: &Gpu) -> Result<Vec<Copied>> {
+        let mut copies = vec![];
+        for feed in &mut self.feeds {
+            let Feed::Device(t) = feed else { continue };
+            let mut sinks = self.sinks.iter().flatten();
+            if !sinks.any(|sink| sink.overlaps(t, gpu.caps())) {
+                continue;
+            }
+            let bytes = t.bytes(gpu.caps());
+            let own = gpu.buffer(bytes, BufferUse::Storage)?;
+            let from = (t.buffer.clone(), t.offset);
+            let to = (own.clone(), 0);
+            copies.push(Copied { from, to, bytes });
+            *feed = Feed::Device(DeviceTensor::new(own, t.dtype, t.shape.clone()));
+        }
+        Ok(copies)
     }
 
     /// Whether outputs fit the buffers they are bound to; those whose shapes are not known yet are left for later.

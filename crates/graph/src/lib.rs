@@ -36,6 +36,7 @@ pub mod samples;
 mod session;
 pub mod stage;
 mod state;
+mod values;
 mod weight;
 
 pub use attrs::{Attr, Attrs};

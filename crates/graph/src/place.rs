@@ -3,10 +3,59 @@
 use crate::compiled::Compiled;
 use crate::engine::Engine;
 use crate::lower::SlotUse;
+use crate::model::lock;
 use crate::plan::PlanStage;
 use crate::{Error, Result};
 use std::collections::HashMap;
-use tilewright_device::{Buffer, BufferUse, Dispatch, Gpu, Slot};
+use std::sync::{Arc, Mutex, Weak};
+use tilewright_device::{Buffer, BufferUse, Dispatch, Gpu, Replay, Slot};
+
+/// What a plan has on the device.
+pub(crate) struct OnDevice {
+    /// The arena that the replays are bound to.
+    pub(crate) arena: Buffer,
+    /// One for each stage; none for host stages.
+    pub(crate) replays: Vec<Option<Replay>>,
+}
+
+type Place = Mutex<Option<Arc<OnDevice>>>;
+
+/// Where a plan is on the device: nowhere before it is placed, and again when its arena was outgrown by another plan.
+#[derive(Default)]
+pub(crate) struct Placed(Arc<Place>);
+
+impl Placed {
+    pub(crate) fn get(&self) -> Option<Arc<OnDevice>> {
+        lock(&self.0).clone()
+    }
+}
+
+/// The arena of one depth of control flow, and the plans that are bound to it.
+#[derive(Default)]
+pub(crate) struct Arena {
+    buffer: Option<Buffer>,
+    users: Vec<Weak<Place>>,
+}
+
+impl Arena {
+    fn bytes(&self) -> u64 {
+        self.buffer.as_ref().map_or(0, Buffer::bytes)
+    }
+
+    /// Gives the buffer back, also on behalf of the plans that are bound to it.
+    fn clear(&mut self) {
+        self.buffer = None;
+        for user in self.users.drain(..).filter_map(|user| user.upgrade()) {
+            *lock(&user) = None;
+        }
+    }
+
+    fn add(&mut self, placed: &Placed, on_device: OnDevice) {
+        self.users.retain(|user| user.strong_count() > 0);
+        self.users.push(Arc::downgrade(&placed.0));
+        *lock(&placed.0) = Some(Arc::new(on_device));
+    }
+}
 
 impl Engine {
     /// Makes the arena large enough and puts the newest plan's dispatches on the device.
@@ -31,39 +80,29 @@ impl Engine {
 
     async fn try_place(
         &mut self,
-        compiled: &mut Compiled,
+        compiled: &Compiled,
         progress: impl FnMut(usize, usize),
     ) -> Result<()> {
         let Some(gpu) = self.model.gpu().cloned() else {
             return Ok(());
         };
-        self.arenas
-            .resize(self.arenas.len().max(self.depth + 1), None);
+        let depths = self.arenas.len().max(self.depth + 1);
+        self.arenas.resize_with(depths, Arena::default);
         let Some(newest) = compiled.bound.first() else {
             return Ok(());
         };
-        let own = &self.arenas[self.depth];
-        let need = newest.plan.arena.max(256);
-        if newest.arena.is_some()
-            && newest.arena == *own
-            && own.as_ref().is_some_and(|a| a.bytes() >= need)
-        {
-            let arena = own.clone();
-            compiled.release(arena.as_ref());
+        if newest.placed.get().is_some() {
             return Ok(());
         }
+        let plan = &newest.plan;
         // Weights before the arena: they are needed at any size, and an arena that leaves no room for them would stay.
         self.model.sweep();
         let mut weights = HashMap::new();
-        for (slot, tensor) in newest.plan.constants() {
+        for (slot, tensor) in plan.constants() {
             weights.insert(slot, self.model.weight(&gpu, tensor)?);
         }
-        let arena = self.arena(compiled, &gpu, need)?;
-        compiled.release(Some(&arena));
-        let Some(bound) = compiled.bound.first_mut() else {
-            return Ok(());
-        };
-        let (plan, states) = (&bound.plan, &self.states);
+        let arena = self.arena(&gpu, plan.arena.max(256), plan.lower_bound)?;
+        let states = &self.states;
         let place = |slot: Slot| {
             let root = plan.root(slot);
             if let SlotUse::State(at) = plan.slots[root.0 as usize] {
@@ -77,40 +116,37 @@ impl Engine {
         let lists: Vec<Vec<&Dispatch>> = plan.stages.iter().filter_map(dispatches).collect();
         let mut replays = gpu.bind_all(&lists, place, progress).await?.into_iter();
         let stages = plan.stages.iter();
-        bound.replays = stages
+        let replays = stages
             .map(|stage| dispatches(stage).and_then(|_| replays.next()))
             .collect();
-        bound.arena = Some(arena.clone());
+        self.arenas[self.depth].add(&newest.placed, OnDevice { arena, replays });
         Ok(())
     }
 
     /// The arena at the present depth, of at least `need` bytes.
-    fn arena(&mut self, compiled: &mut Compiled, gpu: &Gpu, need: u64) -> Result<Buffer> {
-        let bytes = |a: &Option<Buffer>| a.as_ref().map_or(0, Buffer::bytes);
+    fn arena(&mut self, gpu: &Gpu, need: u64, lower_bound: u64) -> Result<Buffer> {
         let limit = self.model.options().limits.memory;
         let others = self.arenas.iter().enumerate();
         let others = others.filter(|(depth, _)| *depth != self.depth);
-        let others: u64 = others.map(|(_, a)| bytes(a)).sum();
+        let others: u64 = others.map(|(_, arena)| arena.bytes()).sum();
         if need.saturating_add(others) > limit {
             return Err(Error::Limit {
                 what: format!("an arena of {need} bytes"),
                 limit,
             });
         }
-        let bound = compiled.bound.first().map_or(0, |b| b.plan.lower_bound);
         let own = &mut self.arenas[self.depth];
-        (self.share).arena(self.depth, need.max(bytes(own)), bound)?;
-        if let Some(arena) = own.as_ref().filter(|a| a.bytes() >= need) {
+        (self.share).arena(self.depth, need.max(own.bytes()), lower_bound)?;
+        if let Some(arena) = own.buffer.as_ref().filter(|a| a.bytes() >= need) {
             return Ok(arena.clone());
         }
-        // Given back before the larger one is asked for, also by plans that are bound to it.
-        *own = None;
-        compiled.release(None);
+        // Before the larger one is asked for.
+        own.clear();
         let made = gpu.buffer(need, BufferUse::Storage);
         if made.is_err() {
             self.share.arena(self.depth, 0, 0)?;
         }
-        Ok(own.insert(made?).clone())
+        Ok(own.buffer.insert(made?).clone())
     }
 }
 

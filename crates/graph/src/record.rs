@@ -4,6 +4,7 @@ use crate::compiled::{Bound, Compiled};
 use crate::convert::to_device;
 use crate::engine::{Engine, constant};
 use crate::io::{Feed, Wires, checked};
+use crate::place::OnDevice;
 use crate::plan::{PlanStage, Transfer};
 use crate::{Error, Graph, Result, Value};
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use tilewright_tensor::HostTensor;
 pub(crate) async fn record(
     engine: &mut Engine,
     compiled: &mut Compiled,
-    wires: Wires,
+    mut wires: Wires,
     recorder: Recorder<'_>,
 ) -> Result<()> {
     let gpu = engine.model.gpu().cloned();
@@ -31,10 +32,15 @@ pub(crate) async fn record(
     compiled.bind(&engine.model, &bindings)?;
     engine.place(compiled).await?;
     let (graph, bound) = (&compiled.graph, compiled.bound.first());
-    let (Some(bound), Some(arena)) = (bound, bound.and_then(|b| b.arena.as_ref())) else {
+    let placed = bound.and_then(|b| b.placed.get());
+    let (Some(bound), Some(placed)) = (bound, &placed) else {
         return Err(Error::Graph("no plan".into()));
     };
-    let mut tape = Tape::new(engine, &gpu, graph, bound, arena);
+    let mut tape = Tape::new(engine, &gpu, graph, bound, placed);
+    if compiled.reads_feeds_late() {
+        let copies = wires.keep_feeds(&gpu)?;
+        tape.entries.extend(copies.into_iter().map(Entry::Copy));
+    }
     tape.lay(wires)?;
     tape.onto(recorder)
 }
@@ -89,7 +95,7 @@ struct Tape<'a> {
     gpu: &'a Gpu,
     graph: &'a Graph,
     bound: &'a Bound,
-    arena: &'a Buffer,
+    placed: &'a OnDevice,
     host: HashMap<Value, HostTensor>,
     fed: HashMap<Value, (Buffer, u64)>,
     /// Where values that somebody may want lie, once they are there.
@@ -103,7 +109,7 @@ impl<'a> Tape<'a> {
         gpu: &'a Gpu,
         graph: &'a Graph,
         bound: &'a Bound,
-        arena: &'a Buffer,
+        placed: &'a OnDevice,
     ) -> Tape<'a> {
         let host = bound.plan.sizes.iter().cloned().collect();
         let (fed, made, entries) = Default::default();
@@ -112,7 +118,7 @@ impl<'a> Tape<'a> {
             gpu,
             graph,
             bound,
-            arena,
+            placed,
             host,
             fed,
             made,
@@ -128,7 +134,7 @@ impl<'a> Tape<'a> {
             }
         }
         let bound = self.bound;
-        for (stage, replay) in bound.plan.stages.iter().zip(&bound.replays) {
+        for (stage, replay) in bound.plan.stages.iter().zip(&self.placed.replays) {
             match stage {
                 PlanStage::Host(node) => {
                     return Err(refuse(self.graph, *node, "it runs on the host"));
@@ -138,7 +144,7 @@ impl<'a> Tape<'a> {
                 } => {
                     for t in uploads.iter().filter(|t| !t.is_empty()) {
                         let from = self.source(t.value, t.bytes)?;
-                        let to = (self.arena.clone(), self.place(t));
+                        let to = (self.placed.arena.clone(), self.place(t));
                         self.copy(from, to, t.bytes);
                     }
                     self.entries.extend(replay.iter().map(Entry::Run));

@@ -3,12 +3,14 @@
 
 mod common;
 
-use common::any_gpu as gpu;
-use tilewright_device::Gpu;
+use common::{add, any_gpu as gpu, op};
+use std::sync::Arc;
+use tilewright_device::{BufferUse, Gpu};
 use tilewright_graph::lower::Derived;
-use tilewright_graph::ops::{BatchNormalization, Conv, Resize};
+use tilewright_graph::ops::{BatchNormalization, Conv, If, Loop, Resize};
 use tilewright_graph::{
-    Dim, Error, Fact, Graph, Model, ModelOptions, Session, Weight, host, samples,
+    Attrs, Dim, Error, Fact, Graph, Model, ModelOptions, RunLimits, Session, Value, Weight, host,
+    samples,
 };
 use tilewright_tensor::{DType, HostTensor, nmse};
 
@@ -239,7 +241,7 @@ fn states_return_by_their_values() {
     let mut graph = Graph::new();
     let count = graph.state("count", HostTensor::scalar(0i32)).unwrap();
     let one = graph.constant(HostTensor::scalar(1i32));
-    let add = tilewright_graph::Attrs::new("Add");
+    let add = Attrs::new("Add");
     let add = tilewright_graph::Op::from_name("Add", &add).unwrap();
     let more = graph.add1(add, &[count, one]).unwrap();
     graph.set_next(count, more).unwrap();
@@ -255,4 +257,161 @@ fn states_return_by_their_values() {
     session.set_state("count", &kept).unwrap();
     let outputs = pollster::block_on(session.run(&[])).unwrap();
     assert_eq!(outputs[0].1, HostTensor::scalar(2i32));
+}
+
+/// Runs a session of `graph` on each of these inputs; afterwards its device holds what the session says, and little else.
+fn accounted<'a>(
+    gpu: &Gpu,
+    graph: Graph,
+    runs: impl IntoIterator<Item = Vec<(&'a str, HostTensor)>>,
+) {
+    // So that the device has what it reads back through.
+    let large = gpu.buffer(8 << 20, BufferUse::Storage).unwrap();
+    pollster::block_on(gpu.read(&large, 0, 8 << 20)).unwrap();
+    drop(large);
+    let before = gpu.memory_stats().bytes;
+    let model = Model::new(graph, gpu, ModelOptions::default());
+    let mut session = Session::new(&model).unwrap();
+    for inputs in runs {
+        pollster::block_on(session.run(&inputs)).unwrap();
+    }
+    let held = session.memory_stats();
+    let bytes = gpu.memory_stats().bytes - before;
+    assert!(held.arenas >= 1 << 20, "{held:?}");
+    assert!(
+        bytes <= held.device() + 64 * 1024,
+        "{bytes} bytes, {held:?}"
+    );
+}
+
+fn longer(graph: &mut Graph, x: Value) -> Value {
+    let twice = graph.add1(op("Add"), &[x, x]).unwrap();
+    add(
+        graph,
+        "Concat",
+        Attrs::new("Concat").with("axis", 0i64),
+        &[x, twice],
+    )
+}
+
+#[test]
+fn arenas_that_bodies_outgrow_are_given_back() {
+    let Some(gpu) = gpu() else { return };
+    let mut body = Graph::new();
+    body.input("i", Some(Fact::sized(DType::I64, &[]))).unwrap();
+    let go = body
+        .input("go", Some(Fact::sized(DType::Bool, &[])))
+        .unwrap();
+    let s = body.input("s", None).unwrap();
+    let next = longer(&mut body, s);
+    body.output("go", go);
+    body.output("s", next);
+    let body = Arc::new(body);
+    let node = Loop { body, captures: 0 };
+    let mut graph = Graph::new();
+    let x = graph
+        .input("x", Some(Fact::sized(DType::F32, &[500, 64])))
+        .unwrap();
+    let count = graph.constant(HostTensor::scalar(5i64));
+    let y = graph
+        .add_node(node.into(), &[Some(count), None, Some(x)], "", 1)
+        .unwrap()[0];
+    graph.output("y", y);
+    accounted(&gpu, graph, [vec![("x", samples::uniform(&[500, 64], 1))]]);
+
+    // Branches of one node.
+    let branch = |large: bool| {
+        let mut graph = Graph::new();
+        let x = graph
+            .input("x", Some(Fact::sized(DType::F32, &[2000, 64])))
+            .unwrap();
+        let mut y = graph.add1(op("Add"), &[x, x]).unwrap();
+        if large {
+            y = longer(&mut graph, y);
+        }
+        graph.output("y", y);
+        Arc::new(graph)
+    };
+    let node = If {
+        else_branch: branch(false),
+        then_branch: branch(true),
+    };
+    let mut graph = Graph::new();
+    let c = graph
+        .input("c", Some(Fact::sized(DType::Bool, &[])))
+        .unwrap();
+    let x = graph
+        .input("x", Some(Fact::sized(DType::F32, &[2000, 64])))
+        .unwrap();
+    let y = graph.add1(node, &[c, x, x]).unwrap();
+    graph.output("y", y);
+    let run = |c: bool| {
+        vec![
+            ("c", HostTensor::scalar(c)),
+            ("x", samples::uniform(&[2000, 64], 1)),
+        ]
+    };
+    accounted(&gpu, graph, [run(false), run(true)]);
+}
+
+#[test]
+fn arenas_that_late_parts_outgrow_are_given_back() {
+    let Some(gpu) = gpu() else { return };
+    let mut graph = Graph::new();
+    let x = graph
+        .input("x", Some(Fact::sized(DType::F32, &[1, 4096])))
+        .unwrap();
+    let shape = graph
+        .input("shape", Some(Fact::sized(DType::I64, &[2])))
+        .unwrap();
+    let x = graph.add1(op("Exp"), &[x]).unwrap();
+    let wide = graph.add1(op("Expand"), &[x, shape]).unwrap();
+    let y = longer(&mut graph, wide);
+    graph.output("y", y);
+    let run = |rows: i64| {
+        let shape = HostTensor::from_vec([2], vec![rows, 4096]).unwrap();
+        vec![("x", samples::uniform(&[1, 4096], 1)), ("shape", shape)]
+    };
+    accounted(&gpu, graph, [4, 16, 32, 64, 128].map(run));
+}
+
+/// Softmax after softmax in f64, which no device stores; the last `outputs` of them are outputs.
+fn on_the_host(steps: usize, outputs: usize) -> Graph {
+    let mut graph = Graph::new();
+    let mut x = graph
+        .input("x", Some(Fact::sized(DType::F64, &[1000])))
+        .unwrap();
+    for i in 0..steps {
+        x = graph.add1(op("Softmax"), &[x]).unwrap();
+        if i + outputs >= steps {
+            graph.output(&format!("y{i}"), x);
+        }
+    }
+    graph
+}
+
+#[test]
+fn values_on_the_host_count_while_they_are_read() {
+    let Some(gpu) = gpu() else { return };
+    let mut options = ModelOptions::default();
+    // Two and a half tensors.
+    options.limits = RunLimits::none();
+    options.limits.memory = 20_000;
+    let x = samples::uniform(&[1000], 1).cast(DType::F64).unwrap();
+    for on_device in [true, false] {
+        let session = |graph: Graph| {
+            let model = match on_device {
+                true => Model::new(graph, &gpu, options),
+                false => Model::host(graph, options),
+            };
+            Session::new(&model).unwrap()
+        };
+        run(&mut session(on_the_host(10, 1)), &x).unwrap();
+        run(&mut session(on_the_host(10, 2)), &x).unwrap();
+        let error = run(&mut session(on_the_host(10, 3)), &x).unwrap_err();
+        assert!(
+            error.to_string().contains("24000 bytes of activations"),
+            "{error}"
+        );
+    }
 }
