@@ -48,7 +48,7 @@ pub(crate) fn walk(
 /// Drives a walk on the host.
 pub(crate) fn drive(mut walk: Box<dyn Walk>, meter: &Meter) -> Result<Vec<HostTensor>> {
     while let Some(turn) = walk.next()? {
-        meter.time()?;
+        meter.check()?;
         walk.accept(host::metered(&turn.body, &turn.inputs, &mut [], meter)?)?;
     }
     walk.finish()

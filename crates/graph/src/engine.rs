@@ -148,7 +148,7 @@ impl Engine {
             values.insert(v, self.states.read(at, self.model.gpu()).await?);
         }
         for (i, stage) in bound.plan.stages.iter().enumerate() {
-            self.meter.time()?;
+            self.meter.check()?;
             match stage {
                 PlanStage::Host(node) => {
                     self.on_host(graph, bodies, *node, values).await?;
@@ -229,7 +229,7 @@ impl Engine {
         bodies: &mut Bodies,
     ) -> Result<Vec<HostTensor>> {
         while let Some(turn) = walk.next()? {
-            self.meter.time()?;
+            self.meter.check()?;
             let body = bodies.get(&turn, &self.model)?;
             self.depth += 1;
             let outputs = on_device(self, body, turn.inputs).await;

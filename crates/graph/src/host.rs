@@ -39,7 +39,7 @@ pub(crate) fn evaluate(
     args: &[Option<&HostTensor>],
     meter: &Meter,
 ) -> Result<Vec<HostTensor>> {
-    meter.time()?;
+    meter.check()?;
     match control::walk(op, args, meter.limits())? {
         Some(walk) => control::drive(walk, meter),
         None => meter.reference(op, args),

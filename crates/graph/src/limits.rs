@@ -1,16 +1,17 @@
 //! What a run has asked for so far, against its limits.
 
 use crate::{Bindings, Error, Fact, Op, Result, RunLimits};
-use tilewright_device::{Error as DeviceError, SubmitOptions};
+use tilewright_device::{CancelToken, Error as DeviceError, SubmitOptions};
 use tilewright_tensor::HostTensor;
 use web_time::Instant;
 
 /// The limits of a run that has begun, and what is held while a part of it runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Meter {
     limits: RunLimits,
     began: Instant,
     held: u64,
+    cancel: Option<CancelToken>,
 }
 
 impl Meter {
@@ -20,7 +21,13 @@ impl Meter {
             limits,
             began: Instant::now(),
             held: 0,
+            cancel: None,
         }
+    }
+
+    /// The same for a run that this token ends too.
+    pub(crate) fn cancelled_by(self, cancel: Option<CancelToken>) -> Meter {
+        Meter { cancel, ..self }
     }
 
     pub(crate) fn limits(&self) -> &RunLimits {
@@ -31,12 +38,19 @@ impl Meter {
     pub(crate) fn holding(&self, bytes: u64) -> Meter {
         Meter {
             held: self.held.saturating_add(bytes),
-            ..*self
+            ..self.clone()
         }
     }
 
-    /// An error when the time is over.
-    pub(crate) fn time(&self) -> Result<()> {
+    /// An error when the run was cancelled, or its time is over.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &self.cancel {
+            Some(token) if token.is_cancelled() => Err(DeviceError::Cancelled.into()),
+            _ => self.time(),
+        }
+    }
+
+    fn time(&self) -> Result<()> {
         let most = self.limits.wall_time;
         if self.began.elapsed() > most {
             return Err(Error::Limit {

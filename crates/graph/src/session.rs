@@ -77,7 +77,8 @@ impl Session {
         Ok(Session { engine, root })
     }
 
-    /// How work is submitted from now on: budget and cancel token.
+    /// How work is submitted from now on: budget and cancel token. The token also ends work on the host, between nodes and
+    /// turns of loops.
     pub fn set_submit_options(&mut self, options: SubmitOptions) {
         self.engine.submit = options;
     }
@@ -158,7 +159,8 @@ impl Session {
 
     /// What a run that was dropped in the middle may have left.
     fn begin(&mut self) {
-        self.engine.meter = Meter::new(self.engine.model.options().limits);
+        let meter = Meter::new(self.engine.model.options().limits);
+        self.engine.meter = meter.cancelled_by(self.engine.submit.cancel.clone());
         self.engine.depth = 0;
         self.engine.profile = None;
     }

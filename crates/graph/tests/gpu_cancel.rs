@@ -189,6 +189,37 @@ fn a_token_stops_a_run_in_the_middle() {
     check(&mut session, &first(&graph), 0.0);
 }
 
+#[test]
+fn a_token_stops_work_on_the_host() {
+    let Some(gpu) = open() else { return };
+    for on_device in [true, false] {
+        let token = CancelToken::new();
+        let stop: Arc<dyn CustomOp> = Arc::new(Stop(token.clone()));
+        // No device stores f64.
+        let mut graph = Graph::new();
+        let x = graph
+            .input("x", Some(Fact::sized(DType::F64, &[8])))
+            .unwrap();
+        let x = graph.add1(stop, &[x]).unwrap();
+        let y = graph.add1(op("Softmax"), &[x]).unwrap();
+        graph.output("y", y);
+        let model = match on_device {
+            true => Model::new(graph, &gpu, ModelOptions::default()),
+            false => Model::host(graph, ModelOptions::default()),
+        };
+        let mut session = Session::new(&model).unwrap();
+        session.set_submit_options(SubmitOptions::new().cancel(token.clone()));
+        let inputs = [("x", HostTensor::from_vec([8], vec![0f64; 8]).unwrap())];
+        // The first run is stopped by its own node, the second before it.
+        for _ in 0..2 {
+            let error = pollster::block_on(session.run(&inputs)).unwrap_err();
+            assert!(is_cancelled(&error), "{error}");
+        }
+        session.set_submit_options(SubmitOptions::new());
+        pollster::block_on(session.run(&inputs)).unwrap();
+    }
+}
+
 /// Fails between submissions: all nodes are of one stage.
 #[test]
 fn the_time_of_a_run_ends_between_submissions() {
