@@ -20,7 +20,7 @@ pub fn bind(
     schedule: &Schedule,
     bindings: &Bindings,
     caps: &Caps,
-    derived: &mut Derived,
+    derived: &Derived,
 ) -> Result<Plan> {
     let mut binder = Binder::new(graph, schedule, bindings, caps, derived);
     for stage in &schedule.stages {
@@ -37,7 +37,7 @@ struct Binder<'a> {
     schedule: &'a Schedule,
     bindings: &'a Bindings,
     caps: &'a Caps,
-    derived: &'a mut Derived,
+    derived: &'a Derived,
     plan: Plan,
     /// Device place of values.
     places: HashMap<Value, Slot>,
@@ -57,7 +57,7 @@ impl<'a> Binder<'a> {
         schedule: &'a Schedule,
         bindings: &'a Bindings,
         caps: &'a Caps,
-        derived: &'a mut Derived,
+        derived: &'a Derived,
     ) -> Binder<'a> {
         let live = graph.live();
         let mut used: HashSet<Value> = graph.outputs().iter().map(|(_, v)| *v).collect();

@@ -150,13 +150,7 @@ impl Compiled {
         let Some(caps) = model.caps() else {
             return Ok(());
         };
-        let plan = bind(
-            &self.graph,
-            &self.schedule,
-            bindings,
-            caps,
-            &mut model.derived(),
-        )?;
+        let plan = bind(&self.graph, &self.schedule, bindings, caps, model.derived())?;
         self.bound.truncate(KEPT - 1);
         let bound = Bound {
             bindings: bindings.clone(),

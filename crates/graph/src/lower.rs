@@ -1,10 +1,12 @@
 //! From a node with plain sizes to dispatches: what an operator sees when it is placed and lowered.
 
 use crate::fact::Facts;
+use crate::model::lock;
 use crate::weight::WeightId;
 use crate::{Error, Fact, Result, Weight};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use tilewright_device::{Caps, Dispatch, Slot};
 use tilewright_kernels::{Epilogue, Function, Store, View, map_epilogue};
 use tilewright_tensor::{DType, HostTensor, Shape};
@@ -114,23 +116,29 @@ pub(crate) fn stored_bytes(dtype: DType, shape: &[usize], caps: &Caps) -> u64 {
 /// constants live that it was made from. What is large leaves the host when it is on the device.
 #[derive(Debug, Default)]
 pub struct Derived {
-    made: HashMap<(Vec<Source>, Cow<'static, str>), Weight>,
+    made: Mutex<HashMap<Form, Arc<Mutex<Option<Weight>>>>>,
 }
+
+/// What something was made from, and the key.
+type Form = (Vec<Source>, Cow<'static, str>);
 
 /// A constant that something was made from.
 type Source = (WeightId, DType, Shape);
 
 impl Derived {
-    /// The tensor made from `sources` under `key`, made now if it is new.
+    /// The tensor made from `sources` under `key`, made now if it is new. Others that ask for it meanwhile wait for it;
+    /// everything else goes on.
     pub fn get(
-        &mut self,
+        &self,
         sources: &[Weight],
         key: Cow<'static, str>,
         make: impl FnOnce(&[HostTensor]) -> Result<HostTensor>,
     ) -> Result<Weight> {
         let of = |w: &Weight| (w.id(), w.dtype(), w.shape().clone());
-        let id = (sources.iter().map(of).collect(), key);
-        if let Some(made) = self.made.get(&id) {
+        let form = (sources.iter().map(of).collect(), key);
+        let place = lock(&self.made).entry(form).or_default().clone();
+        let mut place = lock(&place);
+        if let Some(made) = &*place {
             return Ok(made.clone());
         }
         let loaded = sources
@@ -139,18 +147,19 @@ impl Derived {
             .collect::<Result<Vec<_>>>()?;
         let made = Weight::until_uploaded(make(&loaded)?);
         sources.iter().for_each(Weight::forget);
-        self.made.insert(id, made.clone());
-        Ok(made)
+        Ok(place.insert(made).clone())
     }
 
     /// Forgets what nobody can ask for again, because a constant behind it is gone.
-    pub fn sweep(&mut self) {
-        (self.made).retain(|(sources, _), _| sources.iter().all(|(s, ..)| s.is_alive()));
+    pub fn sweep(&self) {
+        lock(&self.made).retain(|(sources, _), _| sources.iter().all(|(s, ..)| s.is_alive()));
     }
 
-    /// What is kept.
-    pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
-        self.made.values()
+    /// What is kept, but for what is being made now.
+    pub(crate) fn weights(&self) -> Vec<Weight> {
+        let made = lock(&self.made);
+        let free = made.values().filter_map(|place| place.try_lock().ok());
+        free.filter_map(|made| made.clone()).collect()
     }
 }
 
@@ -179,7 +188,7 @@ pub struct Lower<'a> {
     pub(crate) constants: Vec<Option<Weight>>,
     pub(crate) outputs: Vec<Option<(View, DType)>>,
     pub(crate) slots: &'a mut Vec<SlotUse>,
-    pub(crate) derived: &'a mut Derived,
+    pub(crate) derived: &'a Derived,
     pub(crate) emitted: Vec<Dispatch>,
     /// What a fused node does to the product, until its product takes it.
     pub(crate) epilogue: Option<(Function, Vec<View>)>,

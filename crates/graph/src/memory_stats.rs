@@ -4,6 +4,7 @@ use crate::lower::{is_stored, stored_bytes};
 use crate::weight::WeightId;
 use crate::{Error, Graph, Model, Result, Weight};
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 use tilewright_device::Buffer;
 use tilewright_tensor::DType;
 
@@ -38,9 +39,22 @@ impl MemoryStats {
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// By data and type: kept while anybody has the constant.
-    weights: HashMap<(WeightId, DType), Buffer>,
+    weights: HashMap<WeightKey, Uploaded>,
     sessions: HashMap<u64, Holding>,
     next: u64,
+}
+
+pub(crate) type WeightKey = (WeightId, DType);
+
+/// Where the buffer of a weight is found. Locked while it is made, which others wait for.
+pub(crate) type WeightPlace = Arc<Mutex<Option<Buffer>>>;
+
+/// A weight's part of the account.
+#[derive(Default)]
+struct Uploaded {
+    /// 0 until there is room for it.
+    bytes: u64,
+    place: WeightPlace,
 }
 
 /// What one session has.
@@ -63,27 +77,27 @@ impl Holding {
 }
 
 impl Ledger {
-    /// The buffer of a weight, made now if it is new. What was in host memory only for this is dropped.
-    pub(crate) fn weight(
-        &mut self,
-        weight: &Weight,
-        bytes: u64,
-        limit: Option<u64>,
-        make: impl FnOnce() -> Result<Buffer>,
-    ) -> Result<Buffer> {
-        let key = (weight.id(), weight.dtype());
-        if let Some(buffer) = self.weights.get(&key) {
-            return Ok(buffer.clone());
-        }
+    /// Where the buffer of a weight is found, or put by whoever needs it first.
+    pub(crate) fn place(&mut self, key: &WeightKey) -> WeightPlace {
+        self.weights.entry(key.clone()).or_default().place.clone()
+    }
+
+    /// Takes room for a weight that has a place and no buffer.
+    pub(crate) fn take(&mut self, key: &WeightKey, bytes: u64, limit: Option<u64>) -> Result<()> {
         self.room("a weight", bytes, limit)?;
-        let buffer = make()?;
-        self.weights.insert(key, buffer.clone());
-        weight.forget();
-        Ok(buffer)
+        self.count(key, bytes);
+        Ok(())
+    }
+
+    /// Counts a weight as `bytes`: 0 where there is no buffer.
+    pub(crate) fn count(&mut self, key: &WeightKey, bytes: u64) {
+        if let Some(uploaded) = self.weights.get_mut(key) {
+            uploaded.bytes = bytes;
+        }
     }
 
     pub(crate) fn weight_bytes(&self) -> u64 {
-        self.weights.values().map(Buffer::bytes).sum()
+        self.weights.values().map(|w| w.bytes).sum()
     }
 
     /// An error if there is no room for `bytes` more.
@@ -147,7 +161,7 @@ impl Model {
         for graph in [Some(self.graph()), after.as_deref()].into_iter().flatten() {
             graph.each_weight(&mut count);
         }
-        self.derived().weights().for_each(&mut count);
+        self.derived().weights().iter().for_each(&mut count);
         sum
     }
 }

@@ -7,7 +7,7 @@ use crate::lower::stored_bytes;
 use crate::memory_stats::Ledger;
 use crate::stage::Schedule;
 use crate::{Error, Graph, Result, Weight};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tilewright_device::{Buffer, BufferUse, Caps, Gpu};
 
@@ -93,8 +93,10 @@ struct Inner {
     gpu: Option<Gpu>,
     options: ModelOptions,
     /// The graph after passes and its schedule, made by the first session.
-    compiled: Mutex<Option<(Arc<Graph>, Arc<Schedule>)>>,
-    derived: Mutex<Derived>,
+    compiled: OnceLock<(Arc<Graph>, Arc<Schedule>)>,
+    /// Held while it is made, which asks sources of weights.
+    compiling: Mutex<()>,
+    derived: Derived,
     ledger: Mutex<Ledger>,
 }
 
@@ -120,12 +122,13 @@ impl Model {
     }
 
     fn with(graph: Arc<Graph>, gpu: Option<Gpu>, options: ModelOptions) -> Model {
-        let (compiled, derived, ledger) = Default::default();
+        let (compiled, compiling, derived, ledger) = Default::default();
         Model(Arc::new(Inner {
             graph,
             gpu,
             options,
             compiled,
+            compiling,
             derived,
             ledger,
         }))
@@ -156,8 +159,8 @@ impl Model {
         self.ledger().weight_bytes()
     }
 
-    pub(crate) fn derived(&self) -> MutexGuard<'_, Derived> {
-        lock(&self.0.derived)
+    pub(crate) fn derived(&self) -> &Derived {
+        &self.0.derived
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -166,41 +169,63 @@ impl Model {
 
     /// The graph after passes, without plans; all sessions have the same.
     pub(crate) fn root(&self) -> Result<Compiled> {
-        let mut made = lock(&self.0.compiled);
-        let parts = match &*made {
-            Some(parts) => parts.clone(),
-            None => made.insert(Compiled::parts(self.graph(), self)?).clone(),
-        };
-        Compiled::of(parts, self)
+        Compiled::of(self.parts()?, self)
+    }
+
+    /// What [`Model::root`] is made of.
+    fn parts(&self) -> Result<(Arc<Graph>, Arc<Schedule>)> {
+        let made = || self.0.compiled.get().cloned();
+        if let Some(parts) = made() {
+            return Ok(parts);
+        }
+        let _compiling = lock(&self.0.compiling);
+        if let Some(parts) = made() {
+            return Ok(parts);
+        }
+        let parts = Compiled::parts(self.graph(), self)?;
+        Ok(self.0.compiled.get_or_init(|| parts).clone())
     }
 
     /// The graph after passes, once a session made it.
     pub(crate) fn compiled(&self) -> Option<Arc<Graph>> {
-        lock(&self.0.compiled)
-            .as_ref()
-            .map(|(graph, _)| graph.clone())
+        Some(self.0.compiled.get()?.0.clone())
     }
 
-    /// The buffer of a constant, uploaded now if it is new.
+    /// The buffer of a constant, uploaded now if it is new. What was in host memory only for this is dropped.
     pub(crate) fn weight(&self, gpu: &Gpu, weight: &Weight) -> Result<Buffer> {
+        let key = (weight.id(), weight.dtype());
+        let place = self.ledger().place(&key);
+        // A source may be a callback that asks the model something: the account is not locked while it runs.
+        let mut place = lock(&place);
+        if let Some(buffer) = &*place {
+            return Ok(buffer.clone());
+        }
         // Room for a vec4 at the end: kernels read whole ones.
         let size = stored_bytes(weight.dtype(), weight.shape(), gpu.caps());
         let size = size.max(1).next_multiple_of(16);
-        let make = || {
-            let tensor = weight.load()?;
-            let bytes = to_device(&tensor, "constant", gpu.caps())?;
-            let limit = gpu.caps().limits.binding_bytes;
-            if bytes.len() as u64 > limit {
-                let what = format!("a constant of {} bytes", bytes.len());
-                return Err(Error::Limit { what, limit });
-            }
-            let buffer = gpu.buffer(size.max(bytes.len() as u64), BufferUse::Storage)?;
-            gpu.write(&buffer, 0, &bytes)?;
-            Ok(buffer)
-        };
         let limit = self.options().memory_limit;
-        self.ledger().weight(weight, size, limit, make)
+        self.ledger().take(&key, size, limit)?;
+        let made = upload(gpu, weight, size);
+        self.ledger()
+            .count(&key, made.as_ref().map_or(0, Buffer::bytes));
+        let buffer = place.insert(made?).clone();
+        weight.forget();
+        Ok(buffer)
     }
+}
+
+/// A buffer of at least `size` bytes with the data of a constant.
+fn upload(gpu: &Gpu, weight: &Weight, size: u64) -> Result<Buffer> {
+    let tensor = weight.load()?;
+    let bytes = to_device(&tensor, "constant", gpu.caps())?;
+    let limit = gpu.caps().limits.binding_bytes;
+    if bytes.len() as u64 > limit {
+        let what = format!("a constant of {} bytes", bytes.len());
+        return Err(Error::Limit { what, limit });
+    }
+    let buffer = gpu.buffer(size.max(bytes.len() as u64), BufferUse::Storage)?;
+    gpu.write(&buffer, 0, &bytes)?;
+    Ok(buffer)
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

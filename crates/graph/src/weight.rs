@@ -49,6 +49,8 @@ pub(crate) struct Lazy {
     source: Option<Box<dyn WeightSource>>,
     /// How many makings it is from data that has a place of its own.
     depth: u32,
+    /// Held while the source is asked, so that the same data is not loaded twice at once. The state is free meanwhile.
+    loading: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -76,6 +78,7 @@ impl Weight {
             elements: shape.elements()?,
             source: Some(Box::new(source)),
             depth: 0,
+            loading: Mutex::default(),
             state: Mutex::default(),
         };
         let weight = Weight(Kind::Lazy(shape, Arc::new(lazy)));
@@ -136,6 +139,7 @@ impl Weight {
             elements: tensor.len(),
             source,
             depth,
+            loading: Mutex::default(),
             state: Mutex::new(State {
                 kept: Some(tensor),
                 given: None,
@@ -260,10 +264,13 @@ impl Lazy {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state is locked meanwhile, so that the same data is not loaded twice at once.
     fn load(&self) -> Result<HostTensor> {
-        let mut state = self.state();
-        if let Some(found) = state.found(self.dtype) {
+        let found = || self.state().found(self.dtype);
+        if let Some(found) = found() {
+            return Ok(found);
+        }
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = found() {
             return Ok(found);
         }
         let Some(source) = &self.source else {
@@ -280,7 +287,7 @@ impl Lazy {
             let error = std::io::Error::new(std::io::ErrorKind::InvalidData, what);
             return Err(Error::weight("", &format!("{source:?}"), error));
         }
-        state.given = Some((tensor.storage_ref(), tensor.shape().clone()));
+        self.state().given = Some((tensor.storage_ref(), tensor.shape().clone()));
         Ok(tensor)
     }
 }

@@ -72,7 +72,7 @@ fn check(session: &mut Session, batch: usize) {
 
 #[test]
 fn what_is_derived_belongs_to_its_sources_though_others_take_their_place() {
-    let mut derived = Derived::default();
+    let derived = Derived::default();
     for i in 0..100 {
         let source = HostTensor::from_vec([4], vec![i as f32; 4]).unwrap();
         let other = HostTensor::from_vec([4], vec![0.5 * i as f32; 4]).unwrap();

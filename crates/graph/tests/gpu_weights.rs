@@ -3,8 +3,9 @@
 mod common;
 
 use common::{any_gpu as gpu, op};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
 use tilewright_graph::ops::{Conv, Loop, MatMul};
 use tilewright_graph::{
     Attrs, Dim, Error, Fact, Graph, Model, ModelOptions, Op, Session, Weight, host, samples,
@@ -340,4 +341,51 @@ fn what_is_folded_from_weights_is_made_again_from_them() {
     let Some(second) = gpu() else { return };
     run(&model.on(&second));
     assert_eq!(store.calls(), 2);
+}
+
+/// A weight whose callback asks `model` for statistics.
+fn asking(tensor: HostTensor, model: &Arc<OnceLock<Model>>) -> Weight {
+    let model = model.clone();
+    let (dtype, shape) = (tensor.dtype(), tensor.shape().clone());
+    let load = move || {
+        model.get().map(Model::memory_stats);
+        // A copy of its own, as from a file.
+        let (shape, bytes) = (tensor.shape(), tensor.bytes());
+        Ok(HostTensor::from_bytes(tensor.dtype(), shape, bytes)?)
+    };
+    Weight::from_fn(dtype, shape, load).unwrap()
+}
+
+/// When passes fold a weight, when it is packed, and when it is uploaded as it is.
+#[test]
+fn a_callback_may_ask_for_statistics() {
+    let Some(gpu) = gpu() else { return };
+    let (done, finished) = mpsc::channel();
+    std::thread::spawn(move || {
+        let folded = |model: &_| normalised(asking(samples::uniform(&[16, 256, 4, 4], 1), model));
+        let read_by = |name: &str, model: &_| {
+            let mut graph = Graph::new();
+            let x = graph.input("x", rows("n")).unwrap();
+            let w = graph.constant(asking(samples::uniform(&[SIZE, SIZE], 1), model));
+            let y = graph.add1(op(name), &[x, w]).unwrap();
+            graph.output("y", y);
+            graph
+        };
+        let asked: [Arc<OnceLock<Model>>; 3] = Default::default();
+        let image = samples::uniform(&[2, 16, 4, 4], 2);
+        let table = samples::uniform(&[SIZE, SIZE], 2);
+        for (graph, x, asked) in [
+            (folded(&asked[0]), image, &asked[0]),
+            (read_by("MatMul", &asked[1]), table.clone(), &asked[1]),
+            (read_by("Add", &asked[2]), table, &asked[2]),
+        ] {
+            let model = Model::new(graph, &gpu, ModelOptions::default());
+            asked.set(model.clone()).unwrap();
+            let mut session = Session::new(&model).unwrap();
+            pollster::block_on(session.run(&[("x", x)])).unwrap();
+        }
+        done.send(()).unwrap();
+    });
+    let ended = finished.recv_timeout(Duration::from_secs(120));
+    ended.expect("a callback waits for itself");
 }

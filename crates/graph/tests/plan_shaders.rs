@@ -35,7 +35,7 @@ fn plan_of(graph: &Graph, caps: &Caps) -> Result<Plan, Error> {
     let graph = passes::device(graph, caps)?;
     let schedule = Schedule::new(&graph, Some(caps))?;
     let bindings = Bindings::default();
-    bind::bind(&graph, &schedule, &bindings, caps, &mut Derived::default())
+    bind::bind(&graph, &schedule, &bindings, caps, &Derived::default())
 }
 
 /// The bindings that lie in the arena, as a mask; none of their ranges overlap, for all of them are bound read_write.

@@ -73,8 +73,8 @@ fn ten_thousand_nodes() {
     let schedule = Schedule::new(&g, Some(&caps)).unwrap();
     let mut bindings = Bindings::default();
     bindings.set(Symbol::new("batch"), 3);
-    let mut derived = Derived::default();
-    let time = best(|| drop(bind(&g, &schedule, &bindings, &caps, &mut derived).unwrap()));
+    let derived = Derived::default();
+    let time = best(|| drop(bind(&g, &schedule, &bindings, &caps, &derived).unwrap()));
     let placed = schedule.places.iter().flatten().count();
     let each = time / placed as u32;
     println!("binding: {each:?} a node ({placed} nodes)");
@@ -88,7 +88,7 @@ fn memory_of_a_chain_stays_flat() {
     let schedule = Schedule::new(&g, Some(&caps)).unwrap();
     let mut bindings = Bindings::default();
     bindings.set(Symbol::new("batch"), 64);
-    let plan = bind(&g, &schedule, &bindings, &caps, &mut Derived::default()).unwrap();
+    let plan = bind(&g, &schedule, &bindings, &caps, &Derived::default()).unwrap();
     assert!(
         plan.arena as f64 <= 1.25 * plan.lower_bound as f64,
         "{} over {}",

@@ -57,7 +57,7 @@ fn plan(caps: &Caps, batch: i64) -> Plan {
     let schedule = Schedule::new(&graph, Some(caps)).unwrap();
     let mut bindings = Bindings::default();
     bindings.set(Symbol::new("batch"), batch);
-    bind::bind(&graph, &schedule, &bindings, caps, &mut Derived::default()).unwrap()
+    bind::bind(&graph, &schedule, &bindings, caps, &Derived::default()).unwrap()
 }
 
 #[test]

@@ -106,7 +106,7 @@ pub(crate) fn planned(graph: &Graph, bindings: &Bindings) -> tilewright::graph::
     let graph = passes::device(graph, &caps)?;
     let schedule = Schedule::new(&graph, Some(&caps))?;
     let _ = graph.to_string();
-    let plan = bind::bind(&graph, &schedule, bindings, &caps, &mut Derived::default())?;
+    let plan = bind::bind(&graph, &schedule, bindings, &caps, &Derived::default())?;
     let _ = plan.to_string();
     Ok(())
 }

@@ -129,11 +129,11 @@ impl Many {
         let (graph, caps) = (self.session.graph(), self.gpu.caps());
         let schedule = Schedule::new(graph, Some(caps)).unwrap();
         let nodes = schedule.places.iter().flatten().count() as u32;
-        let mut derived = Derived::default();
+        let derived = Derived::default();
         let mut round = || {
             let start = Instant::now();
             for bindings in sizes {
-                bind(graph, &schedule, bindings, caps, &mut derived).unwrap();
+                bind(graph, &schedule, bindings, caps, &derived).unwrap();
             }
             start.elapsed() / (nodes * sizes.len() as u32)
         };
