@@ -213,7 +213,7 @@ impl<'a> Binder<'a> {
                 outputs.push(None);
                 continue;
             }
-            let (view, dtype) = self.new_view(fact)?;
+            let (view, dtype) = self.new_view(fact, || format!("output {output}"))?;
             self.places.insert(value, view.span.slot);
             self.touch(view.span.slot, self.step);
             outputs.push(Some((view, dtype)));
@@ -271,7 +271,12 @@ impl<'a> Binder<'a> {
             return Ok(slot);
         }
         let fact = self.graph.need_fact(value)?;
-        let (view, _) = self.new_view(&Fact::sized(fact.dtype, &fact.bind(self.bindings)?))?;
+        let sized = Fact::sized(fact.dtype, &fact.bind(self.bindings)?);
+        let source = self.graph.node(value);
+        let (view, _) = self.new_view(&sized, || match source.op {
+            Op::Input(_) => format!("input `{}`", source.name),
+            _ => format!("output {} of `{}`", value.output, source.name),
+        })?;
         let slot = view.span.slot;
         self.places.insert(value, slot);
         self.wanted.insert(value);
@@ -289,15 +294,15 @@ impl<'a> Binder<'a> {
         ))
     }
 
-    /// A new arena slot for a tensor.
-    fn new_view(&mut self, fact: &Fact) -> Result<(View, DType)> {
+    /// A new arena slot for a tensor, which an error calls `name`.
+    fn new_view(&mut self, fact: &Fact, name: impl FnOnce() -> String) -> Result<(View, DType)> {
         let store = storage(fact.dtype, self.caps).ok_or(Error::Storage(fact.dtype))?;
         let shape = fact.bind(self.bindings)?;
         let limit = self.caps.limits.binding_bytes;
         let bytes = stored_bytes(fact.dtype, &shape, self.caps);
         if bytes > limit {
             return Err(Error::Limit {
-                what: format!("a tensor of {bytes} bytes ({fact})"),
+                what: format!("{} as one binding of {bytes} bytes ({fact})", name()),
                 limit,
             });
         }

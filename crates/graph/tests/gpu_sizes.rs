@@ -3,8 +3,15 @@
 mod common;
 
 use common::{any_gpu as gpu, op};
-use tilewright_graph::{Attrs, Dim, Fact, Graph, Model, ModelOptions, Op, Session, host, samples};
-use tilewright_tensor::{DType, nmse};
+use tilewright_device::Caps;
+use tilewright_graph::bind::bind;
+use tilewright_graph::lower::{Derived, Place};
+use tilewright_graph::stage::Schedule;
+use tilewright_graph::{
+    Attrs, Bindings, Dim, Error, Fact, Graph, Model, ModelOptions, Op, Session, Symbol, Value,
+    host, samples,
+};
+use tilewright_tensor::{DType, HostTensor, nmse};
 
 /// y = x W, z = number of rows of x plus each of y, shape = the shape of x.
 fn graph() -> Graph {
@@ -95,4 +102,59 @@ fn a_wrong_size_is_named() {
         error.contains("`x`") && error.contains("missing"),
         "{error}"
     );
+}
+
+/// Over the 128 MiB of a binding.
+#[test]
+fn tensors_over_the_binding_limit_are_named() {
+    let caps = Caps::webgpu_default();
+    let graph = |rows: Dim| {
+        let mut g = Graph::new();
+        let dims = vec![rows, 1024usize.into()];
+        let x = g.input("x", Some(Fact::new(DType::F32, dims))).unwrap();
+        let one = g.constant(HostTensor::scalar(1f32));
+        let y = tall(&mut g, x);
+        let z = common::add(&mut g, "Sub", Attrs::new("Sub"), &[y, one]);
+        g.output("z", z);
+        g
+    };
+    let planned = |graph: &Graph, rows: i64| {
+        let schedule = Schedule::new(graph, Some(&caps)).unwrap();
+        let mut bindings = Bindings::default();
+        bindings.set(Symbol::new("rows"), rows);
+        let plan = bind(graph, &schedule, &bindings, &caps, &Derived::default());
+        (plan, schedule)
+    };
+    let symbolic = graph(Dim::symbol("rows"));
+    planned(&symbolic, 8 << 10).0.unwrap();
+    for (rows, tensor) in [(1 << 16, "input `x`"), (1 << 15, "output 0")] {
+        let error = planned(&symbolic, rows).0.unwrap_err();
+        let Error::Node { node, source, .. } = &error else {
+            panic!("{error}")
+        };
+        let Error::Limit { what, limit } = &**source else {
+            panic!("{error}")
+        };
+        assert_eq!(node, "Concat");
+        let bytes = 4096 * rows * if tensor == "output 0" { 2 } else { 1 };
+        assert!(
+            what.starts_with(tensor) && what.contains(&format!(" {bytes} bytes")),
+            "{what}"
+        );
+        assert_eq!(*limit, caps.limits.binding_bytes);
+    }
+    let (plan, schedule) = planned(&graph((1usize << 15).into()), 0);
+    plan.unwrap();
+    let on_host =
+        |p: &&Option<Place>| matches!(p, Some(Place::Host(why)) if why.contains("binding limit"));
+    assert_eq!(schedule.places.iter().filter(on_host).count(), 2);
+}
+
+fn tall(g: &mut Graph, x: Value) -> Value {
+    common::add(
+        g,
+        "Concat",
+        Attrs::new("Concat").with("axis", 0i64),
+        &[x, x],
+    )
 }
