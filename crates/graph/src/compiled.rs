@@ -9,7 +9,7 @@ use crate::plan::{Commit, Plan, PlanStage};
 use crate::session::{HostStep, deny, late_reason};
 use crate::stage::{Late, Schedule};
 use crate::values::Uses;
-use crate::{Bindings, Fact, Graph, Model, Op, Result, Value, Weight, passes};
+use crate::{Bindings, Fact, Graph, Model, Op, Result, Symbol, Value, Weight, passes};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tilewright_device::{Buffer, Slot};
@@ -42,36 +42,60 @@ struct Body {
 }
 
 impl Bodies {
-    /// The body of `turn`, compiled for its inputs.
-    pub(crate) fn get(&mut self, turn: &Turn, model: &Model) -> Result<&mut Compiled> {
-        let same = |graph: &Arc<Graph>| Arc::ptr_eq(graph, &turn.body);
+    /// The body of `turn`, compiled for its inputs; `counter` as for [`crate::control::Walk::counter`].
+    pub(crate) fn get(
+        &mut self,
+        turn: &Turn,
+        counter: Option<usize>,
+        model: &Model,
+    ) -> Result<&mut Compiled> {
+        let same = |b: &Body| Arc::ptr_eq(&b.graph, &turn.body);
         let inputs: Vec<Fact> = (turn.inputs.iter())
             .map(|t| Fact::sized(t.dtype(), t.shape()))
             .collect();
-        let found = |b: &Body| same(&b.graph) && b.inputs == inputs;
-        let at = match self.0.iter().position(found) {
-            Some(at) => at,
+        let body = match self.0.iter().position(|b| same(b) && b.inputs == inputs) {
+            Some(at) => self.0.remove(at),
             None => {
-                let known = (turn.body.inputs().iter().zip(&inputs))
-                    .map(|((_, v), fact)| (*v, Known::Fact(fact.clone())))
-                    .collect();
-                let graph = passes::specialise(&turn.body, &known)?;
-                let compiled = Compiled::new(&graph, model)?;
-                let kept = self.0.iter().filter(|b| same(&b.graph)).count();
-                if kept >= KEPT
-                    && let Some(oldest) = self.0.iter().position(|b| same(&b.graph))
-                {
+                let compiled = body(&turn.body, &inputs, counter, model)?;
+                let kept = self.0.iter().filter(|b| same(b)).count();
+                if let Some(oldest) = self.0.iter().position(same).filter(|_| kept >= KEPT) {
                     self.0.remove(oldest);
                 }
-                self.0.push(Body {
-                    graph: turn.body.clone(),
+                let graph = turn.body.clone();
+                Body {
+                    graph,
                     inputs,
                     compiled,
-                });
-                self.0.len() - 1
+                }
             }
         };
-        Ok(&mut self.0[at].compiled)
+        self.0.push(body);
+        let last = self.0.len() - 1;
+        Ok(&mut self.0[last].compiled)
+    }
+}
+
+/// A body for these inputs. What waits for the number of the turn would be compiled in every turn; where that number as a
+/// symbol is enough for all sizes, each turn only binds it.
+fn body(graph: &Graph, inputs: &[Fact], counter: Option<usize>, model: &Model) -> Result<Compiled> {
+    let with = |inputs: &[Fact]| {
+        let known = (graph.inputs().iter().zip(inputs))
+            .map(|((_, v), fact)| (*v, Known::Fact(fact.clone())))
+            .collect();
+        Compiled::new(&passes::specialise(graph, &known)?, model)
+    };
+    let plain = with(inputs)?;
+    let mut inputs = inputs.to_vec();
+    let number = counter.and_then(|at| inputs.get_mut(at));
+    let Some(number) = number.filter(|fact| fact.count() == 1 && plain.schedule.late.is_some())
+    else {
+        return Ok(plain);
+    };
+    let symbol = Symbol::maybe_empty("iteration").into();
+    *number = Fact::of_dims(number.dtype, &vec![1; number.rank()], vec![symbol]);
+    match with(&inputs) {
+        Ok(numbered) if numbered.schedule.late.is_none() => Ok(numbered),
+        _ => Ok(plain),
     }
 }
 

@@ -23,6 +23,11 @@ pub(crate) trait Walk: ThreadSafe {
     /// What to run next; none when the walk is over.
     fn next(&mut self) -> Result<Option<Turn>>;
 
+    /// Which input of every turn is the number of the turn, if one is.
+    fn counter(&self) -> Option<usize> {
+        None
+    }
+
     /// Takes the outputs of the body that [`Walk::next`] gave last.
     fn accept(&mut self, outputs: Vec<HostTensor>) -> Result<()>;
 

@@ -230,7 +230,7 @@ impl Engine {
     ) -> Result<Vec<HostTensor>> {
         while let Some(turn) = walk.next()? {
             self.meter.check()?;
-            let body = bodies.get(&turn, &self.model)?;
+            let body = bodies.get(&turn, walk.counter(), &self.model)?;
             self.depth += 1;
             let outputs = on_device(self, body, turn.inputs).await;
             self.depth -= 1;

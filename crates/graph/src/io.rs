@@ -3,7 +3,7 @@
 use crate::convert::{from_device, to_device};
 use crate::lower::{is_stored, stored_bytes};
 use crate::record::Copied;
-use crate::{Bindings, Error, Graph, Result};
+use crate::{Bindings, Error, Fact, Graph, Result};
 use std::sync::Arc;
 use tilewright_device::{Buffer, BufferUse, Caps, Gpu};
 use tilewright_tensor::{DType, HostTensor, Shape};
@@ -329,7 +329,29 @@ pub(crate) fn checked(graph: &Graph, feeds: &[Feed]) -> Result<Bindings> {
         }
     }
     let shapes: Vec<&[usize]> = feeds.iter().map(|t| &t.shape()[..]).collect();
-    sizes(graph, &shapes)
+    let mut bindings = sizes(graph, &shapes)?;
+    for ((name, v), feed) in graph.inputs().iter().zip(feeds) {
+        if let (Some(fact), Feed::Host(t)) = (graph.fact(*v), feed)
+            && fact.is_symbolic()
+        {
+            bind_values(name, fact, t, &mut bindings)?;
+        }
+    }
+    Ok(bindings)
+}
+
+/// The symbols that the values of an input bind.
+fn bind_values(name: &str, fact: &Fact, t: &HostTensor, bindings: &mut Bindings) -> Result<()> {
+    for (d, n) in fact.dims().unwrap_or_default().iter().zip(t.to_i64()?) {
+        let Some(symbol) = d.as_symbol() else {
+            continue;
+        };
+        let before = bindings.set(symbol.clone(), n).unwrap_or(n);
+        if before != n || n < symbol.least() {
+            return Err(input_error(name, format!("has {n} where {d} was planned")));
+        }
+    }
+    Ok(())
 }
 
 /// The sizes that inputs of these shapes bind, given by name; an error where they contradict the graph.

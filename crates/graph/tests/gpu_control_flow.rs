@@ -4,9 +4,11 @@ mod common;
 
 use common::{any_gpu as gpu, op};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tilewright_graph::fact::{Facts, Tensors};
 use tilewright_graph::ops::{Identity, If, Loop, Scan};
 use tilewright_graph::{
-    Attrs, Error, Fact, Graph, Model, ModelOptions, Op, Session, Value, host, samples,
+    Attrs, CustomOp, Error, Fact, Graph, Model, ModelOptions, Op, Session, Value, host, samples,
 };
 use tilewright_tensor::{DType, HostTensor, nmse};
 
@@ -205,4 +207,102 @@ fn scans_nest() {
         ("x", samples::uniform(&[3, 4, 5], 2)),
     ];
     agree(&graph, &inputs);
+}
+
+/// A node on the host that counts how often its shape is inferred.
+#[derive(Clone, Debug, Default)]
+struct Inferred(Arc<AtomicUsize>);
+
+impl CustomOp for Inferred {
+    fn name(&self) -> &'static str {
+        "test:Inferred"
+    }
+    fn attrs(&self) -> Attrs {
+        Attrs::new("Inferred")
+    }
+    fn infer(&self, inputs: Facts<'_>) -> tilewright_graph::Result<Vec<Fact>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let x = inputs.req(0)?;
+        Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+    }
+    fn reference(&self, inputs: Tensors<'_>) -> tilewright_graph::Result<Vec<HostTensor>> {
+        Ok(vec![inputs.req(0)?.clone()])
+    }
+}
+
+/// s' = s + tanh(rows i to i + 1 of x), where i is the number of the turn, or counts the turns in a carried value.
+fn rows_of(x: &[usize], counted: bool, node: Option<Inferred>) -> Graph {
+    let mut body = Graph::new();
+    let one = |g: &mut Graph, v: i64| g.constant(HostTensor::from_vec([1], vec![v]).unwrap());
+    let turn = body
+        .input("turn", Some(Fact::sized(DType::I64, &[])))
+        .unwrap();
+    let go = body
+        .input("go", Some(Fact::sized(DType::Bool, &[])))
+        .unwrap();
+    let s = body.input("s", fact(&[1, x[1]])).unwrap();
+    let n = body.input("n", Some(Fact::sized(DType::I64, &[]))).unwrap();
+    let table = body.input("table", fact(x)).unwrap();
+    let i = if counted { n } else { turn };
+    let to = one(&mut body, 1);
+    let start = body.add1(op("Reshape"), &[i, to]).unwrap();
+    let step = one(&mut body, 1);
+    let end = body.add1(op("Add"), &[start, step]).unwrap();
+    let axis = one(&mut body, 0);
+    let row = body.add1(op("Slice"), &[table, start, end, axis]).unwrap();
+    let mut row = body.add1(op("Tanh"), &[row]).unwrap();
+    if let Some(node) = node {
+        let node: Arc<dyn CustomOp> = Arc::new(node);
+        row = body.add1(node, &[row]).unwrap();
+    }
+    let sum = body.add1(op("Add"), &[s, row]).unwrap();
+    let single = body.constant(HostTensor::scalar(1i64));
+    let next = body.add1(op("Add"), &[n, single]).unwrap();
+    for (name, v) in [("go", go), ("s", sum), ("n", next)] {
+        body.output(name, v);
+    }
+    let mut graph = Graph::new();
+    let count = graph
+        .input("count", Some(Fact::sized(DType::I64, &[])))
+        .unwrap();
+    let s = graph.input("s", fact(&[1, x[1]])).unwrap();
+    let table = graph.input("x", fact(x)).unwrap();
+    let n = graph.constant(HostTensor::scalar(0i64));
+    let body = Arc::new(body);
+    let node = Loop { body, captures: 1 };
+    let inputs = [Some(count), None, Some(s), Some(n), Some(table)];
+    let out = graph.add_node(node.into(), &inputs, "loop", 2).unwrap();
+    graph.output("sum", out[0]);
+    graph
+}
+
+fn rows_in(x: &[usize], count: usize) -> [(&'static str, HostTensor); 3] {
+    [
+        ("count", HostTensor::scalar(count as i64)),
+        ("s", samples::uniform(&[1, x[1]], 1)),
+        ("x", samples::uniform(x, 2)),
+    ]
+}
+
+#[test]
+fn a_body_that_slices_by_the_turn_is_compiled_once() {
+    let x = [32, 64];
+    for counted in [false, true] {
+        for count in [0, 1, 20] {
+            agree(&rows_of(&x, counted, None), &rows_in(&x, count));
+        }
+    }
+    let Some(gpu) = gpu() else { return };
+    let inferred = Inferred::default();
+    let graph = rows_of(&x, false, Some(inferred.clone()));
+    let model = Model::new(graph, &gpu, ModelOptions::default());
+    let mut session = Session::new(&model).unwrap();
+    let mut times = |count: usize| {
+        let before = inferred.0.load(Ordering::Relaxed);
+        pollster::block_on(session.run(&rows_in(&x, count))).unwrap();
+        inferred.0.load(Ordering::Relaxed) - before
+    };
+    times(2);
+    // Once a turn, before its reference runs.
+    assert_eq!((times(4), times(30)), (4, 30));
 }

@@ -139,6 +139,10 @@ impl Iterations {
 }
 
 impl Walk for Iterations {
+    fn counter(&self) -> Option<usize> {
+        Some(0)
+    }
+
     fn next(&mut self) -> Result<Option<Turn>> {
         if !self.going || self.most.is_some_and(|m| self.done >= m) {
             return Ok(None);
