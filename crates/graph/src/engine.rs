@@ -84,6 +84,7 @@ async fn late(
     let mut rest = vec![];
     if let Some(late) = compiled.schedule.late.clone() {
         for &node in &late.compute {
+            engine.meter.check()?;
             let Compiled { graph, bodies, .. } = &mut *compiled;
             engine.on_host(graph, bodies, node, values).await?;
         }
