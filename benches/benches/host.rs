@@ -61,11 +61,11 @@ fn binding(c: &mut Criterion) {
         let mut bindings = Bindings::default();
         bindings.set(Symbol::new("batch"), 7);
         // Weights are packed once for all sizes; what is measured is a further size.
-        let mut derived = Derived::default();
-        bind::bind(&graph, &schedule, &bindings, &caps, &mut derived).unwrap();
+        let derived = Derived::default();
+        bind::bind(&graph, &schedule, &bindings, &caps, &derived).unwrap();
         group.throughput(Throughput::Elements(graph.len() as u64));
         group.bench_function(nodes.to_string(), |b| {
-            b.iter(|| bind::bind(&graph, &schedule, &bindings, &caps, &mut derived))
+            b.iter(|| bind::bind(&graph, &schedule, &bindings, &caps, &derived))
         });
     }
 }

@@ -76,7 +76,7 @@ fn measure(gpu: &Gpu, name: &str, graph: &Graph) -> Result<Measured, AnyError> {
     let graph = passes::device(graph, caps)?;
     let schedule = Schedule::new(&graph, Some(caps))?;
     let nodes = schedule.places.iter().flatten().count();
-    let mut derived = Derived::default();
+    let derived = Derived::default();
     let mut measured = Measured {
         name: name.into(),
         nodes,
@@ -92,7 +92,7 @@ fn measure(gpu: &Gpu, name: &str, graph: &Graph) -> Result<Measured, AnyError> {
             bindings.set(symbol, batch);
         }
         let start = Instant::now();
-        let plan = bind(&graph, &schedule, &bindings, caps, &mut derived)?;
+        let plan = bind(&graph, &schedule, &bindings, caps, &derived)?;
         measured
             .plan
             .push(start.elapsed().as_secs_f64() * 1e6 / nodes as f64);
