@@ -13,7 +13,7 @@ use crate::{Bindings, Fact, Graph, Model, Op, Result, Symbol, Value, Weight, pas
 use std::collections::HashSet;
 use std::sync::Arc;
 use tilewright_device::{Buffer, Slot};
-use tilewright_tensor::HostTensor;
+use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// How many plans, and forms of a late part, are kept. Batch sizes and sequence lengths repeat; more would hold memory.
 const KEPT: usize = 8;
@@ -25,11 +25,14 @@ pub(crate) struct Compiled {
     pub(crate) schedule: Arc<Schedule>,
     /// Most recent first.
     pub(crate) bound: Vec<Bound>,
-    late: Vec<(Vec<HostTensor>, Vec<(usize, Vec<usize>)>, Compiled)>,
+    late: Vec<(LateKey, Compiled)>,
     pub(crate) bodies: Bodies,
     /// Constants that the host reads in every run. They have sources, and would be loaded again for each otherwise.
     _loaded: Vec<HostTensor>,
 }
+
+/// What a form of a late part is for: values where they matter, by their bits, and else types and shapes.
+type LateKey = (Vec<HostTensor>, Vec<(DType, Shape)>);
 
 /// The bodies of control flow nodes, for the shapes that they were last run with.
 #[derive(Default)]
@@ -76,7 +79,8 @@ impl Bodies {
 }
 
 /// A body for these inputs. What waits for the number of the turn would be compiled in every turn; where that number as a
-/// symbol is enough for all sizes, each turn only binds it.
+/// symbol is enough for all sizes, each turn only binds it. It then binds all nodes, each in about a quarter of the time that
+/// compiling one takes, so a small part of a large body goes on waiting.
 fn body(graph: &Graph, inputs: &[Fact], counter: Option<usize>, model: &Model) -> Result<Compiled> {
     let with = |inputs: &[Fact]| {
         let known = (graph.inputs().iter().zip(inputs))
@@ -85,10 +89,11 @@ fn body(graph: &Graph, inputs: &[Fact], counter: Option<usize>, model: &Model) -
         Compiled::new(&passes::specialise(graph, &known)?, model)
     };
     let plain = with(inputs)?;
+    let waiting = plain.schedule.late.as_ref().map_or(0, |l| l.graph.len());
     let mut inputs = inputs.to_vec();
     let number = counter.and_then(|at| inputs.get_mut(at));
-    let Some(number) = number.filter(|fact| fact.count() == 1 && plain.schedule.late.is_some())
-    else {
+    let much = waiting > 0 && 4 * waiting >= plain.graph.len();
+    let Some(number) = number.filter(|fact| much && fact.count() == 1) else {
         return Ok(plain);
     };
     let symbol = Symbol::maybe_empty("iteration").into();
@@ -186,34 +191,29 @@ impl Compiled {
         Ok(())
     }
 
-    /// The late part for these values: equal where values matter, of equal shape elsewhere.
+    /// The late part for these values: equal where values matter, of equal type and shape elsewhere.
     pub(crate) fn late_part(
         &mut self,
         late: &Late,
         taken: &[HostTensor],
         model: &Model,
     ) -> Result<&mut Compiled> {
-        let (mut values, mut shapes) = (vec![], vec![]);
-        for (i, (t, by_value)) in taken.iter().zip(&late.by_value).enumerate() {
-            if *by_value {
-                values.push(t.clone())
-            } else {
-                shapes.push((i, t.shape().to_vec()))
+        let mut key = LateKey::default();
+        for (t, by_value) in taken.iter().zip(&late.by_value) {
+            match by_value {
+                true => key.0.push(t.clone()),
+                false => key.1.push((t.dtype(), t.shape().clone())),
             }
         }
-        match self
-            .late
-            .iter()
-            .position(|(v, s, _)| *v == values && *s == shapes)
-        {
+        match self.late.iter().position(|(k, _)| *k == key) {
             Some(at) => self.late[..=at].rotate_right(1),
             None => {
                 let part = Compiled::new(&late.specialise(taken)?, model)?;
                 self.late.truncate(KEPT - 1);
-                self.late.insert(0, (values, shapes, part));
+                self.late.insert(0, (key, part));
             }
         }
-        Ok(&mut self.late[0].2)
+        Ok(&mut self.late[0].1)
     }
 
     /// Whether a run of the newest plan reads inputs in buffers after it has written outputs.
@@ -263,7 +263,7 @@ impl Compiled {
                 steps.extend(body.compiled.host_steps());
             }
         }
-        if let Some((_, _, part)) = self.late.first() {
+        if let Some((_, part)) = self.late.first() {
             steps.extend(part.host_steps());
         }
         steps
@@ -271,7 +271,7 @@ impl Compiled {
 
     pub(crate) fn plans(&self) -> Vec<&Plan> {
         let mut plans: Vec<&Plan> = self.bound.iter().map(|b| &b.plan).collect();
-        if let Some((_, _, part)) = self.late.first() {
+        if let Some((_, part)) = self.late.first() {
             plans.extend(part.plans());
         }
         plans

@@ -44,6 +44,8 @@ pub struct Node {
 pub struct Graph {
     nodes: Vec<Node>,
     inputs: Vec<(Arc<str>, Value)>,
+    /// Types of inputs whose rank is not known.
+    types: HashMap<Value, DType>,
     outputs: Vec<(Arc<str>, Value)>,
     pub(crate) states: Vec<State>,
     seen: HashMap<(Op, Vec<Option<Value>>), u32>,
@@ -134,6 +136,27 @@ impl Graph {
         });
         self.inputs.push((name.into(), value));
         Ok(value)
+    }
+
+    /// Adds an input of which only the type is known.
+    pub fn input_of(&mut self, name: &str, dtype: DType) -> Result<Value> {
+        let value = self.input(name, None)?;
+        self.types.insert(value, dtype);
+        Ok(value)
+    }
+
+    /// Adds an input like one of another graph.
+    pub(crate) fn input_like(&mut self, other: &Graph, name: &str, like: Value) -> Result<Value> {
+        let value = self.input(name, other.fact(like).cloned())?;
+        let declared = other.types.get(&like);
+        self.types.extend(declared.map(|dtype| (value, *dtype)));
+        Ok(value)
+    }
+
+    /// The type of `value`; none if that has to wait.
+    pub fn dtype(&self, value: Value) -> Option<DType> {
+        let declared = || self.types.get(&value).copied();
+        self.fact(value).map(|fact| fact.dtype).or_else(declared)
     }
 
     /// Adds a constant: a tensor, or a [`Weight`] that is loaded when it is needed.

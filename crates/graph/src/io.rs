@@ -323,8 +323,8 @@ fn order(graph: &Graph, mut inputs: Vec<(String, Feed)>) -> Result<Vec<Feed>> {
 /// The sizes that the inputs bind; an error where they contradict the graph.
 pub(crate) fn checked(graph: &Graph, feeds: &[Feed]) -> Result<Bindings> {
     for ((name, v), t) in graph.inputs().iter().zip(feeds) {
-        if let Some(fact) = graph.fact(*v).filter(|fact| fact.dtype != t.dtype()) {
-            let what = format!("must be {}, got {}", fact.dtype, t.dtype());
+        if let Some(dtype) = graph.dtype(*v).filter(|dtype| *dtype != t.dtype()) {
+            let what = format!("must be {dtype}, got {}", t.dtype());
             return Err(input_error(name, what));
         }
     }

@@ -249,9 +249,14 @@ impl<'a> Part<'a> {
         }
         let inner = match &self.outer.node(v).op {
             Op::Constant(c) => self.graph.constant(c.tensor.clone()),
-            _ => {
+            op => {
                 self.takes.push(v);
-                self.graph.input(&v.to_string(), None)?
+                // Errors name inputs of the model as it does.
+                let name = match op {
+                    Op::Input(input) if !input.name.starts_with('%') => input.name.to_string(),
+                    _ => v.to_string(),
+                };
+                self.graph.input(&name, None)?
             }
         };
         self.map.insert(v, inner);

@@ -2,10 +2,12 @@
 
 mod common;
 
-use common::op;
+use common::{any_gpu as gpu, op};
 use tilewright_device::GpuOptions;
-use tilewright_graph::{Dim, Error, Fact, Fallback, Graph, Model, ModelOptions, Session, samples};
-use tilewright_tensor::DType;
+use tilewright_graph::{
+    Dim, Error, Fact, Fallback, Graph, Model, ModelOptions, Session, host, samples,
+};
+use tilewright_tensor::{DType, HostTensor};
 
 fn product() -> Graph {
     let mut g = Graph::new();
@@ -127,6 +129,49 @@ fn denied_host_steps_are_named() {
                 assert!(!reason.is_empty());
             }
             other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_type_of_an_input_without_a_rank_counts() {
+    let Some(gpu) = gpu() else { return };
+    let graph = |dtype: Option<DType>| {
+        let mut g = Graph::new();
+        let x = match dtype {
+            Some(dtype) => g.input_of("x", dtype).unwrap(),
+            None => g.input("x", None).unwrap(),
+        };
+        let y = g.add1(op("Add"), &[x, x]).unwrap();
+        g.output("y", y);
+        g
+    };
+    let float = samples::uniform(&[3], 1);
+    let whole = samples::integers(DType::I32, &[3], 2, -9, 9);
+    for on_device in [true, false] {
+        let session = |graph: Graph| {
+            let model = match on_device {
+                true => Model::new(graph, &gpu, ModelOptions::default()),
+                false => Model::host(graph, ModelOptions::default()),
+            };
+            Session::new(&model).unwrap()
+        };
+        let run = |session: &mut Session, x: &HostTensor| {
+            let outputs = pollster::block_on(session.run(&[("x", x.clone())]))?;
+            let want = host::run(&graph(None), std::slice::from_ref(x))?;
+            assert_eq!(outputs[0].1, want[0]);
+            Ok::<_, Error>(())
+        };
+        let mut declared = session(graph(Some(DType::F32)));
+        let error = run(&mut declared, &whole).unwrap_err().to_string();
+        assert!(
+            error.contains("`x`") && error.contains("must be f32, got i32"),
+            "{error}"
+        );
+        run(&mut declared, &float).unwrap();
+        let mut open = session(graph(None));
+        for x in [&whole, &float, &whole] {
+            run(&mut open, x).unwrap();
         }
     }
 }

@@ -212,19 +212,20 @@ impl<'a> Reader<'a> {
                 true => Symbol::maybe_empty(name),
                 false => Symbol::new(name),
             };
-            let fact = read_value_info(info)?.and_then(|info| {
-                let sizes = info.sizes?;
-                let dim = |(axis, size): (usize, Size)| match size {
-                    Size::Known(n) => Dim::from(n),
-                    Size::Named(name) => symbol(&name).into(),
-                    Size::Unknown => symbol(&format!("{name}.{axis}")).into(),
-                };
-                Some(Fact::new(
-                    info.dtype,
-                    sizes.into_iter().enumerate().map(dim).collect::<Vec<_>>(),
-                ))
-            });
-            let value = self.top().input(name, fact)?;
+            let dim = |(axis, size): (usize, Size)| match size {
+                Size::Known(n) => Dim::from(n),
+                Size::Named(name) => symbol(&name).into(),
+                Size::Unknown => symbol(&format!("{name}.{axis}")).into(),
+            };
+            let declared = read_value_info(info)?.map(|info| (info.dtype, info.sizes));
+            let value = match declared {
+                None => self.top().input(name, None)?,
+                Some((dtype, None)) => self.top().input_of(name, dtype)?,
+                Some((dtype, Some(sizes))) => {
+                    let sizes: Vec<Dim> = sizes.into_iter().enumerate().map(dim).collect();
+                    self.top().input(name, Some(Fact::new(dtype, sizes)))?
+                }
+            };
             self.define(name, value)?;
         }
         Ok(())

@@ -113,6 +113,15 @@ fn makes(opset: i64, attrs: &Attrs, inputs: &[HostTensor], expected: &HostTensor
 }
 
 #[test]
+fn a_type_without_a_shape_is_kept() {
+    let inputs = [samples::uniform(&[2], 1)];
+    let graph = read(13, &Attrs::new("Neg"), &inputs, false).unwrap();
+    let (_, x) = graph.inputs()[0];
+    assert!(graph.fact(x).is_none());
+    assert_eq!(graph.dtype(x), Some(DType::F32));
+}
+
+#[test]
 fn roi_align_had_no_shift_by_half_a_pixel() {
     let attrs = Attrs::new("RoiAlign")
         .with("output_height", 2i64)

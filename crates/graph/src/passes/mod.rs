@@ -63,7 +63,7 @@ fn rebuild(
         let value = match known.get(v) {
             Some(Known::Constant(t)) => new.constant(t.clone()),
             Some(Known::Fact(f)) => new.input(name, Some(f.clone()))?,
-            None => new.input(name, graph.fact(*v).cloned())?,
+            None => new.input_like(graph, name, *v)?,
         };
         map.insert(*v, value);
     }
