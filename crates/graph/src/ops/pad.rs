@@ -68,6 +68,17 @@ pub struct Pad {
     pub mode: PadMode,
 }
 
+/// Bound on what is added or cut off at an end: sums with places in a tensor then fit 64 bits.
+const MOST: i64 = i32::MAX as i64;
+
+/// Refuses pads that no tensor has room for.
+fn check(pads: impl IntoIterator<Item = i64>) -> Result<()> {
+    match pads.into_iter().find(|n| !(-MOST..=MOST).contains(n)) {
+        Some(n) => Err(Error::op("Pad", format!("a pad of {n} passes {MOST}"))),
+        None => Ok(()),
+    }
+}
+
 impl Pad {
     /// Beginning and end for each axis of a tensor of `rank` dimensions.
     fn by_axis<T: Clone>(
@@ -108,12 +119,9 @@ impl Operator for Pad {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
         let data = inputs.req(0)?;
-        let pads = Pad::by_axis(
-            data.rank(),
-            &inputs.dims(1)?,
-            inputs.opt_ints(3)?,
-            0i64.into(),
-        )?;
+        let pads = inputs.dims(1)?;
+        check(pads.iter().filter_map(Dim::known))?;
+        let pads = Pad::by_axis(data.rank(), &pads, inputs.opt_ints(3)?, 0i64.into())?;
         let zero = Dim::from(0i64);
         let padded = |(n, (begin, end)): (&Dim, (Dim, Dim))| {
             // Two pads of 0 leave any size as it is; another sum may not be negative.
@@ -136,7 +144,9 @@ impl Operator for Pad {
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let data = inputs.req(0)?;
-        let pads = Pad::by_axis(data.rank(), &inputs.ints(1)?, inputs.opt_ints(3)?, 0)?;
+        let pads = inputs.ints(1)?;
+        check(pads.iter().copied())?;
+        let pads = Pad::by_axis(data.rank(), &pads, inputs.opt_ints(3)?, 0)?;
         let shape: Shape = (data.shape().iter().zip(&pads))
             .map(|(&n, (begin, end))| (n as i64).saturating_add(begin + end).max(0) as usize)
             .collect();
@@ -173,6 +183,7 @@ impl Operator for Pad {
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         let (x, y) = (cx.input(0)?, cx.output(0)?);
         let pads = cx.opt_ints(1)?.unwrap_or_default();
+        check(pads.iter().copied())?;
         let pads = Pad::by_axis(x.shape.len(), &pads, cx.opt_ints(3)?, 0)?;
         let begin: Vec<i64> = pads.into_iter().map(|(begin, _)| begin).collect();
         let value = cx.opt_input(2);
@@ -239,5 +250,30 @@ impl Operator for Pad {
                 vec![x(), samples::ints(&[1; 6]), samples::of(&[1], &[2f32])],
             ),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn far_pads_are_refused() {
+        for mode in [
+            PadMode::Constant,
+            PadMode::Reflect,
+            PadMode::Edge,
+            PadMode::Wrap,
+        ] {
+            for pads in [[i64::MIN, i64::MAX], [1, MOST + 1], [-MOST - 1, 1]] {
+                let (x, pads) = (samples::uniform(&[3], 1), samples::ints(&pads));
+                let op: crate::Op = Pad { mode }.into();
+                let facts = [Fact::of(x.clone()), Fact::of(pads.clone())];
+                let inferred = op.infer(&facts.each_ref().map(Some));
+                assert!(matches!(inferred, Err(Error::Op { .. })), "{inferred:?}");
+                let computed = op.reference(&[Some(&x), Some(&pads)]);
+                assert!(matches!(computed, Err(Error::Op { .. })), "{computed:?}");
+            }
+        }
     }
 }

@@ -322,7 +322,7 @@ fn regions(inputs: Facts<'_>, columns: i64, cells: [i64; 2]) -> Result<Vec<Fact>
     if x.rank() != 4 || rois.rank() != 2 || width.is_some_and(|n| n != columns) {
         return Err(inputs.error(format!("{x} pooled over {rois}")));
     }
-    if cells.iter().any(|&n| n < 1) {
+    if !cells.iter().all(|n| (1..=i64::from(i32::MAX)).contains(n)) {
         return Err(inputs.error(format!("{cells:?} cells")));
     }
     let mut shape = vec![rois.shape[0].clone(), x.shape[1].clone()];

@@ -167,6 +167,11 @@ impl Window {
             let what = format!("a window of {kernel:?} over {} axes", input.len());
             return Err(Error::op(op, what));
         }
+        // Sizes of a kernel may come from an input, which `check` does not see.
+        if kernel.iter().filter_map(Dim::known).any(|n| n > MOST) {
+            let what = format!("a window of {kernel:?} passes {MOST}");
+            return Err(Error::op(op, what));
+        }
         let outputs = (0..input.len()).map(|i| {
             let out = self.output(i, &input[i], &kernel[i]);
             if out.known().is_some_and(|n| n < 0) {
@@ -407,6 +412,19 @@ mod tests {
                 prop_assert_eq!(range.collect::<Vec<_>>(), outs);
             }
         }
+    }
+
+    #[test]
+    fn kernels_of_inputs_are_bounded() {
+        let window = Window {
+            dilations: vec![3],
+            auto_pad: AutoPad::SameLower,
+            ..Window::default()
+        };
+        for kernel in [MOST as usize + 1, i64::MAX as usize, usize::MAX] {
+            assert!(window.slides("Test", &[6], &[kernel]).is_err(), "{kernel}");
+        }
+        assert!(window.slides("Test", &[6], &[MOST as usize]).is_ok());
     }
 
     #[test]
