@@ -281,6 +281,18 @@ impl Operator for QuantizeLinear {
             let name = format!("{name}, no zero point");
             cases.push(Case::new(&name, op, vec![x, scale]));
         }
+        for (name, constant) in [
+            ("f16 quotients", &[1][..]),
+            ("f16 quotients, run-time", &[]),
+        ] {
+            let op = QuantizeLinear {
+                output: Some(DType::I8),
+                precision: Some(DType::F16),
+                ..QuantizeLinear::default()
+            };
+            let inputs = vec![samples::uniform(&[3, 4], 1), samples::of(&[], &[0.013f32])];
+            cases.push(Case::new(name, op, inputs).constant(constant));
+        }
         cases
     }
 }
@@ -398,6 +410,14 @@ impl Operator for DequantizeLinear {
             DequantizeLinear::default(),
             vec![x, scale],
         ));
+        for (name, constant) in [("f16 of f32 scales", &[1][..]), ("f16, run-time", &[])] {
+            let op = DequantizeLinear {
+                output: Some(DType::F16),
+                ..DequantizeLinear::default()
+            };
+            let inputs = vec![whole(DType::U8, &[3, 4], 1), samples::of(&[], &[0.03f32])];
+            cases.push(Case::new(name, op, inputs).constant(constant));
+        }
         cases
     }
 }

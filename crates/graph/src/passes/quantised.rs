@@ -17,7 +17,7 @@ use tilewright_tensor::{DType, HostTensor};
 pub fn quantised(graph: &Graph, caps: &Caps) -> Result<Graph> {
     let pass = Pass::new(graph, caps);
     let graph = rewrite(graph, |visit, new| match &visit.node.op {
-        Op::QuantizeLinear(_) => pass.narrowed(visit, new),
+        Op::QuantizeLinear(op) if single(op.precision) => pass.narrowed(visit, new),
         _ => Ok(None),
     })?;
     rewrite(&graph, |visit, new| match &visit.node.op {
@@ -132,7 +132,7 @@ impl<'a> Pass<'a> {
         let Some(scales) = scales.filter(|t| t.dtype() == DType::F32) else {
             return Ok(None);
         };
-        if op.granularity.block_size != 0 || zero.is_some_and(open) {
+        if op.granularity.block_size != 0 || !single(op.output) || zero.is_some_and(open) {
             return Ok(None);
         }
         Ok(Some(Source {
@@ -263,6 +263,10 @@ fn dequantised(
         let folded = evaluated(&visit.node.op, &constants)?;
         return Ok(Some(folded.into_iter().map(|t| new.constant(t)).collect()));
     }
+    let to = op.output.unwrap_or(DType::F32);
+    if !matches!(to, DType::F32 | DType::F16) {
+        return Ok(None);
+    }
     let Some(mut parts) = Parameters::new(visit, new, op.granularity)? else {
         return Ok(None);
     };
@@ -273,8 +277,11 @@ fn dequantised(
     };
     let inputs = [Some(centred), Some(parts.scale)];
     let name = &visit.node.name;
-    new.add_node(Binary::new("Mul")?.into(), &inputs, name, 1)
-        .map(Some)
+    let scaled = new.add_node(Binary::new("Mul")?.into(), &inputs, name, 1)?;
+    if to == DType::F32 {
+        return Ok(Some(scaled));
+    }
+    new.add(Cast { to }, &scaled).map(Some)
 }
 
 fn as_pointwise(
@@ -284,7 +291,7 @@ fn as_pointwise(
 ) -> Result<Option<Vec<Value>>> {
     let to = visit.node.outputs[0].as_ref().map(|f| f.dtype);
     let from = visit.inputs[0].and_then(|v| new.fact(v)).map(|f| f.dtype);
-    let plain = from == Some(DType::F32) && op.precision.is_none_or(|p| p == DType::F32);
+    let plain = from == Some(DType::F32) && single(op.precision);
     let (Some(to), true) = (to.filter(|&to| is_stored(to)), plain) else {
         return Ok(None);
     };
@@ -302,6 +309,11 @@ fn as_pointwise(
     let inputs = [Some(clipped)];
     let name = &visit.node.name;
     new.add_node(Cast { to }.into(), &inputs, name, 1).map(Some)
+}
+
+/// True for f32, which is also what an f32 scale stands for where nothing is said.
+fn single(dtype: Option<DType>) -> bool {
+    dtype.is_none_or(|d| d == DType::F32)
 }
 
 /// Constant f32 scale and zero point, shaped to broadcast against x; a zero point of zeros is left out.
@@ -328,8 +340,10 @@ impl Parameters {
         if of.block_size != 0 || (has_zero && zero.is_none()) {
             return Ok(None);
         }
-        let fact = new.need_fact(x)?;
-        let (rank, dtype) = (fact.rank(), fact.dtype);
+        // A late tensor has no rank to shape scales for.
+        let Some((rank, dtype)) = new.fact(x).map(|f| (f.rank(), f.dtype)) else {
+            return Ok(None);
+        };
         if !is_stored(dtype) {
             return Ok(None);
         }
@@ -377,6 +391,17 @@ mod tests {
         }
 
         fn wide(&mut self, x: Value, scale: &[f32], zero: Option<HostTensor>, axis: i64) -> Value {
+            self.wide_as(x, scale, zero, axis, None)
+        }
+
+        fn wide_as(
+            &mut self,
+            x: Value,
+            scale: &[f32],
+            zero: Option<HostTensor>,
+            axis: i64,
+            output: Option<DType>,
+        ) -> Value {
             let scale = self.scale(scale);
             let zero = zero.map(|z| self.0.constant(z));
             let op = DequantizeLinear {
@@ -384,7 +409,7 @@ mod tests {
                     axis,
                     block_size: 0,
                 },
-                output: None,
+                output,
             };
             let inputs = [Some(x), Some(scale), zero];
             self.0.add_node(op.into(), &inputs, "", 1).unwrap()[0]
@@ -466,5 +491,35 @@ mod tests {
             ["Cast", "Sub", "Mul", "Div", "Round", "Add", "Clip", "Cast"]
         );
         assert_eq!(apart, 0);
+    }
+
+    #[test]
+    fn the_stated_type_of_the_result_is_kept() {
+        for to in [DType::F32, DType::F16, DType::BF16, DType::F64] {
+            let mut b = Build(Graph::new());
+            let x = b.input(&[2, 3]);
+            let y = b.wide_as(x, &[0.1, 0.2, 0.3], None, 1, Some(to));
+            b.0.output("y", y);
+            let after = quantised(&b.0, &Caps::webgpu_default()).unwrap();
+            let fact = after.fact(after.outputs()[0].1).unwrap();
+            assert_eq!(fact.dtype, to);
+            let x = whole(DType::U8, &[2, 3], 9);
+            let run = |g: &Graph| crate::host::run(g, std::slice::from_ref(&x)).unwrap();
+            assert_eq!(run(&after), run(&b.0), "{to}");
+        }
+    }
+
+    #[test]
+    fn products_of_f16_stay_products_of_f16() {
+        let mut b = Build(Graph::new());
+        let x = b.input(&[3, 8]);
+        let x = b.wide_as(x, &[0.02], None, 1, Some(DType::F16));
+        let w = b.0.constant(whole(DType::I8, &[8, 5], 1));
+        let w = b.wide_as(w, &[0.01], None, 1, Some(DType::F16));
+        let y = b.0.add1(crate::ops::MatMul, &[x, w]).unwrap();
+        b.narrow(y, 0.05, 128);
+        let (names, apart) = b.names(&[3, 8]);
+        assert!(names.contains(&"MatMul".to_owned()), "{names:?}");
+        assert!(apart <= 1, "{apart}");
     }
 }
