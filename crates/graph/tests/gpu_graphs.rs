@@ -111,3 +111,84 @@ fn more_outputs_of_an_equal_late_node() {
     g.output("at", both[1]);
     assert_eq!(agree(g, &[x]), ["Unique"]);
 }
+
+/// An input of a node behind a convolution.
+enum Given {
+    Not,
+    Fixed(HostTensor),
+    Fed(HostTensor),
+}
+
+/// What follows a convolution and takes its sizes from a run: the shape of its result is not known before.
+#[test]
+fn late_followers_of_convolutions() {
+    use Given::*;
+    let ints = samples::ints;
+    let scales = samples::of(&[4], &[1f32, 1.0, 2.0, 1.5]);
+    let slice = [Fed(ints(&[1, 2])), Fed(ints(&[4, 9])), Fixed(ints(&[2, 3]))];
+    let split = Attrs::new("Split").with("axis", 3i64);
+    let pads = ints(&[0, 0, 1, 2, 0, 0, 0, 3]);
+    late(Attrs::new("Slice"), 1, slice);
+    late(Attrs::new("Resize"), 1, [Not, Fed(scales)]);
+    late(
+        Attrs::new("Resize"),
+        1,
+        [Not, Not, Fed(ints(&[1, 4, 3, 5]))],
+    );
+    late(Attrs::new("Pad"), 1, [Fed(pads)]);
+    late(split, 2, [Fed(ints(&[3, 5]))]);
+}
+
+/// Such a node between convolutions, so that it could follow the layout of the first.
+fn late<const N: usize>(attrs: Attrs, outputs: usize, rest: [Given; N]) {
+    let x = samples::uniform(&[1, 3, 6, 8], 1);
+    let g = &mut Graph::new();
+    let (v, w) = (input(g, &x), g.constant(samples::uniform(&[4, 3, 1, 1], 2)));
+    let again = g.constant(samples::uniform(&[5, 4, 1, 1], 3));
+    let mut fed = vec![x];
+    let mut inputs = vec![Some(add(g, "Conv", Attrs::new("Conv"), &[v, w]))];
+    for given in rest {
+        inputs.push(match given {
+            Given::Not => None,
+            Given::Fixed(t) => Some(g.constant(t)),
+            Given::Fed(t) => {
+                fed.push(t);
+                let name = format!("x{}", g.inputs().len());
+                let t = &fed[fed.len() - 1];
+                Some(
+                    g.input(&name, Some(Fact::sized(t.dtype(), t.shape())))
+                        .unwrap(),
+                )
+            }
+        });
+    }
+    let op = Op::from_name(attrs.op(), &attrs).unwrap();
+    let made = g.add_node(op, &inputs, "late", outputs).unwrap();
+    for (i, v) in made.into_iter().enumerate() {
+        assert!(g.fact(v).is_none(), "{g}");
+        let y = add(g, "Conv", Attrs::new("Conv"), &[v, again]);
+        g.output(&format!("late{i}"), v);
+        g.output(&format!("y{i}"), y);
+    }
+    assert_eq!(agree(g, &fed), [""; 0], "{g}");
+}
+
+/// A dequantisation of what has no shape before a run.
+#[test]
+fn late_dequantisation() {
+    let x = samples::integers(DType::U8, &[3, 4], 1, 0, 256);
+    let g = &mut Graph::new();
+    let v = input(g, &x);
+    let shape = g.input("x1", Some(Fact::sized(DType::I64, &[2]))).unwrap();
+    let v = add(g, "Reshape", Attrs::new("Reshape"), &[v, shape]);
+    let scale = g.constant(HostTensor::scalar(0.25f32));
+    let zero = g.constant(HostTensor::scalar(7u8));
+    let y = add(
+        g,
+        "DequantizeLinear",
+        Attrs::new("DequantizeLinear"),
+        &[v, scale, zero],
+    );
+    g.output("y", y);
+    assert_eq!(agree(g, &[x, samples::ints(&[2, 6])]), [""; 0]);
+}
