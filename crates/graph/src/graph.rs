@@ -341,6 +341,12 @@ impl Graph {
         live
     }
 
+    /// What is known of a node's inputs; none for those that are left out or late.
+    pub(crate) fn facts(&self, inputs: &[Option<Value>]) -> Vec<Option<&Fact>> {
+        let fact = |v: &Option<Value>| v.and_then(|v| self.fact(v));
+        inputs.iter().map(fact).collect()
+    }
+
     /// Users of every node's values: (value, node that reads it), outputs not counted.
     pub fn users(&self) -> HashMap<Value, Vec<u32>> {
         let mut users: HashMap<Value, Vec<u32>> = HashMap::new();

@@ -3,7 +3,7 @@
 use crate::fact::Facts;
 use crate::model::lock;
 use crate::weight::WeightId;
-use crate::{Error, Fact, Result, Weight};
+use crate::{Error, Fact, Op, Result, Weight};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -64,6 +64,15 @@ impl Placing<'_> {
             _ => self.by_storage(),
         }
     }
+}
+
+/// Where a node of these facts runs; an input has none if it was left out.
+pub(crate) fn place(op: &Op, inputs: &[Option<&Fact>], outputs: &[Fact], caps: &Caps) -> Place {
+    op.place(&Placing {
+        inputs: Facts::new(op.name(), inputs),
+        outputs,
+        caps,
+    })
 }
 
 fn place_by<'a>(inputs: impl Iterator<Item = &'a Fact>, outputs: &[Fact]) -> Place {

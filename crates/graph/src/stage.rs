@@ -4,8 +4,7 @@
 //! schedule: the rest becomes a graph of its own, with the values it needs as inputs, that is specialised and planned
 //! when these values are there.
 
-use crate::fact::Inputs;
-use crate::lower::{Place, Placing, storage};
+use crate::lower::{Place, place, storage};
 use crate::op::Operand;
 use crate::passes::Known;
 use crate::{Error, Fact, Graph, Op, Result, Value};
@@ -79,11 +78,7 @@ impl Schedule {
 
 fn placed(graph: &Graph, index: usize, caps: &Caps) -> Place {
     let node = &graph.nodes()[index];
-    let inputs: Vec<Option<&Fact>> = node
-        .inputs
-        .iter()
-        .map(|v| v.and_then(|v| graph.fact(v)))
-        .collect();
+    let inputs = graph.facts(&node.inputs);
     let outputs: Vec<Fact> = node.outputs.iter().flatten().cloned().collect();
     let limit = caps.limits.binding_bytes;
     // What a kernel does not take in f16 is cast to f32 for it.
@@ -104,11 +99,7 @@ fn placed(graph: &Graph, index: usize, caps: &Caps) -> Place {
             fact.dtype, fact.shape
         ));
     }
-    node.op.place(&Placing {
-        inputs: Inputs::new(node.op.name(), &inputs),
-        outputs: &outputs,
-        caps,
-    })
+    place(&node.op, &inputs, &outputs, caps)
 }
 
 /// Greedy: all host nodes that are ready, then all device nodes that are ready, and again.

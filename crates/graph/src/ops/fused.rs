@@ -110,11 +110,7 @@ impl Operator for Fused {
         let Ok((own, others)) = self.split(cx.inputs) else {
             return Place::host("malformed");
         };
-        let place = self.op.place(&Placing {
-            inputs: Inputs::new(self.op.name(), &own),
-            outputs: cx.outputs,
-            caps: cx.caps,
-        });
+        let place = crate::lower::place(&self.op, &own, cx.outputs, cx.caps);
         let span = |f: &Fact| f.range().map(|(a, b)| (a.into(), b.into()));
         let spans: Vec<Option<Span>> = [None]
             .into_iter()

@@ -1,17 +1,15 @@
 //! Batch normalisation in inference is a factor and a summand a channel: they go into the convolution before it, or become
 //! a product and a sum, which fuse with what is around them.
 
+use super::readers::Readers;
 use super::{Visit, rewrite};
 use crate::ops::{BatchNormalization, Binary};
 use crate::{Error, Fact, Graph, Op, Result, Value, Weight};
-use std::collections::HashSet;
 use tilewright_tensor::{DType, HostTensor};
 
 /// Replaces batch normalisations of f32 with constant statistics.
 pub fn batch_norm(graph: &Graph) -> Result<Graph> {
-    let users = graph.users();
-    let outputs: HashSet<Value> = graph.outputs().iter().map(|(_, v)| *v).collect();
-    let states = graph.states();
+    let readers = Readers::new(graph);
     rewrite(graph, |visit, new| {
         let Op::BatchNormalization(norm) = &visit.node.op else {
             return Ok(None);
@@ -20,10 +18,7 @@ pub fn batch_norm(graph: &Graph) -> Result<Graph> {
             return Ok(None);
         };
         let from = visit.node.inputs.first().copied().flatten();
-        let private = from.is_some_and(|v| {
-            let once = users.get(&v).is_some_and(|u| u.len() == 1);
-            once && !outputs.contains(&v) && states.iter().all(|s| s.next != Some(v))
-        });
+        let private = from.is_some_and(|v| readers.single(v));
         if private && let Some(value) = into_convolution(visit, new, &factor, &summand)? {
             return Ok(Some(vec![value]));
         }

@@ -2,8 +2,7 @@
 
 use super::fuse::{Group, Groups};
 use super::rewrite;
-use crate::fact::Inputs;
-use crate::lower::{Place, Placing, is_stored};
+use crate::lower::{Place, is_stored, place};
 use crate::ops::Fused;
 use crate::point::Program;
 use crate::{Fact, Graph, Node, Result, Value};
@@ -86,18 +85,9 @@ fn product(groups: &Groups<'_>, node: u32, group: &Group) -> Option<Value> {
 }
 
 fn on_device(graph: &Graph, node: &Node, caps: &Caps) -> bool {
-    let facts: Vec<Option<&Fact>> = node
-        .inputs
-        .iter()
-        .map(|v| v.and_then(|v| graph.fact(v)))
-        .collect();
     let outputs: Vec<Fact> = node.outputs.iter().flatten().cloned().collect();
-    let placing = Placing {
-        inputs: Inputs::new(node.op.name(), &facts),
-        outputs: &outputs,
-        caps,
-    };
-    outputs.len() == 1 && node.op.place(&placing) == Place::Device
+    let facts = graph.facts(&node.inputs);
+    outputs.len() == 1 && place(&node.op, &facts, &outputs, caps) == Place::Device
 }
 
 /// The program with the product as its first input.

@@ -1,5 +1,6 @@
 //! Fusion of pointwise operators: a tree of them that only its root's users see becomes one [`Map`].
 
+use super::readers::Readers;
 use super::rewrite;
 use crate::ops::Map;
 use crate::point::{Func, Num, Pointwise, Program, Span};
@@ -59,27 +60,16 @@ struct Parts {
 pub(super) struct Groups<'a> {
     pub(super) graph: &'a Graph,
     pub(super) caps: &'a Caps,
-    users: HashMap<Value, Vec<u32>>,
-    /// Outputs, and what states become.
-    outputs: HashSet<Value>,
+    readers: Readers,
     taken: HashSet<u32>,
 }
 
 impl<'a> Groups<'a> {
     pub(super) fn new(graph: &'a Graph, caps: &'a Caps) -> Groups<'a> {
-        let live = graph.live();
-        let mut users = graph.users();
-        for list in users.values_mut() {
-            list.retain(|&i| live[i as usize]);
-            list.dedup();
-        }
         Groups {
             graph,
             caps,
-            users,
-            outputs: (graph.outputs().iter().map(|(_, v)| *v))
-                .chain(graph.states().iter().filter_map(|s| s.next))
-                .collect(),
+            readers: Readers::new(graph),
             taken: HashSet::new(),
         }
     }
@@ -110,11 +100,7 @@ impl<'a> Groups<'a> {
 
     /// True if nothing but this node reads the value.
     pub(super) fn only_reader(&self, v: Value, node: u32) -> bool {
-        !self.outputs.contains(&v)
-            && self
-                .users
-                .get(&v)
-                .is_some_and(|users| users.iter().all(|u| *u == node))
+        self.readers.all(v, |reader| reader == node)
     }
 
     /// A pointwise node of known shape whose result is not a symbolic size.
@@ -167,10 +153,7 @@ impl<'a> Groups<'a> {
         operands.map(|v| (v, v.node)).find_map(|(v, node)| {
             let free =
                 !members.contains(&node) && !refused.contains(&node) && !self.taken.contains(&node);
-            let private = || {
-                let users = self.users.get(v).map_or(&[][..], Vec::as_slice);
-                !self.outputs.contains(v) && users.iter().all(|u| members.contains(u))
-            };
+            let private = || self.readers.all(*v, |reader| members.contains(&reader));
             let fits = || self.fusible(node) && self.fact(node).is_some_and(|f| f.shape == *shape);
             (free && private() && fits()).then_some(node)
         })

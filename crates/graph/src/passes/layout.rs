@@ -7,8 +7,7 @@
 mod followers;
 
 use super::{Visit, rewrite};
-use crate::fact::Inputs;
-use crate::lower::{Place, Placing};
+use crate::lower::{Place, place};
 use crate::ops::{Layout, Reshape, Transpose};
 use crate::{Dim, Fact, Graph, Op, Result, Value};
 use std::collections::HashMap;
@@ -56,18 +55,11 @@ impl Pass<'_> {
 
     /// True for a convolution that runs on the device in its new layout.
     fn is_anchor(&self, visit: &Visit<'_>, op: &Op) -> bool {
-        let facts: Vec<Option<&Fact>> = (visit.node.inputs.iter())
-            .map(|v| v.and_then(|v| visit.old.fact(v)))
-            .collect();
+        let facts = visit.old.facts(&visit.node.inputs);
         let outputs: Vec<Fact> = visit.node.outputs.iter().flatten().cloned().collect();
         let known = outputs.len() == visit.node.outputs.len() && !is_pool(op);
-        let placing = Placing {
-            inputs: Inputs::new(op.name(), &facts),
-            outputs: &outputs,
-            caps: self.caps,
-        };
         // Types, ranks and constants decide; they are the same in both layouts.
-        known && op.place(&placing) == Place::Device
+        known && place(op, &facts, &outputs, self.caps) == Place::Device
     }
 
     /// Adds a node that reads `x` channels last, and the transposes back of all its outputs.
@@ -125,21 +117,14 @@ impl Pass<'_> {
 
 /// True if a node runs on the device, once its channels are last where that matters.
 pub(super) fn runs(graph: &Graph, op: &Op, inputs: &[Option<Value>], caps: &Caps) -> Result<bool> {
-    let facts: Vec<Option<&Fact>> = (inputs.iter())
-        .map(|v| v.and_then(|v| graph.fact(v)))
-        .collect();
+    let facts = graph.facts(inputs);
     let outputs = match op.infer(&facts) {
         Ok(outputs) => outputs,
         Err(e) if e.is_late() => return Ok(false),
         Err(e) => return Err(e),
     };
     let op = converted(op).unwrap_or_else(|| op.clone());
-    let placing = Placing {
-        inputs: Inputs::new(op.name(), &facts),
-        outputs: &outputs,
-        caps,
-    };
-    Ok(op.place(&placing) == Place::Device)
+    Ok(place(&op, &facts, &outputs, caps) == Place::Device)
 }
 
 /// The operator on channels-last tensors, if it has such a form and is not in it.

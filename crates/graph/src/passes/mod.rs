@@ -11,6 +11,7 @@ mod epilogue;
 mod fuse;
 mod layout;
 mod quantised;
+mod readers;
 mod sizes;
 mod sparse;
 mod tidy;

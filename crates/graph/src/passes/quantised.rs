@@ -2,13 +2,13 @@
 //! a product stands between them it becomes its 8-bit form; constants that are left are dequantised once, and the other
 //! conversions become pointwise functions, which fuse.
 
+mod pointwise;
+
+use super::readers::Readers;
 use super::{Visit, layout, rewrite};
-use crate::graph::evaluated;
-use crate::lower::is_stored;
-use crate::ops::{Binary, Cast, Clip, Conv, QLinearConv, QLinearMatMul, Unary};
-use crate::ops::{DequantizeLinear, Granularity, QuantizeLinear};
-use crate::{Graph, Op, Result, Value, Weight};
-use std::collections::{HashMap, HashSet};
+use crate::ops::{Conv, QLinearConv, QLinearMatMul};
+use crate::{Graph, Op, Result, Value};
+use pointwise::{as_pointwise, dequantised, single};
 use tilewright_device::Caps;
 use tilewright_tensor::{DType, HostTensor};
 
@@ -30,8 +30,7 @@ pub fn quantised(graph: &Graph, caps: &Caps) -> Result<Graph> {
 struct Pass<'a> {
     graph: &'a Graph,
     caps: &'a Caps,
-    users: HashMap<Value, Vec<u32>>,
-    outputs: HashSet<Value>,
+    readers: Readers,
 }
 
 /// A quantised tensor behind a DequantizeLinear, in the old graph.
@@ -46,13 +45,11 @@ struct Source {
 
 impl<'a> Pass<'a> {
     fn new(graph: &'a Graph, caps: &'a Caps) -> Pass<'a> {
-        let outputs = graph.outputs().iter().map(|(_, v)| *v);
-        let states = graph.states().iter().filter_map(|s| s.next);
+        let readers = Readers::new(graph);
         Pass {
             graph,
             caps,
-            users: graph.users(),
-            outputs: outputs.chain(states).collect(),
+            readers,
         }
     }
 
@@ -79,13 +76,13 @@ impl<'a> Pass<'a> {
         // What Relu cuts off, saturation cuts off too, if zero is the smallest number.
         let lowest = dtype.map_or(0.0, |d| d.range().0);
         let relu = |v: Value| self.graph.node(v).op.name() == "Relu";
-        if relu(v) && self.is_private(v) && one(zero).unwrap_or(0.0) == lowest {
+        if relu(v) && self.readers.single(v) && one(zero).unwrap_or(0.0) == lowest {
             let Some(Some(from)) = self.graph.node(v).inputs.first() else {
                 return Ok(None);
             };
             v = *from;
         }
-        if !self.is_private(v) {
+        if !self.readers.single(v) {
             return Ok(None);
         }
         let found = match &self.graph.node(v).op {
@@ -109,11 +106,6 @@ impl<'a> Pass<'a> {
             return Ok(None);
         }
         Ok(Some(new.add_node(op, &inputs, &node.name, 1)?))
-    }
-
-    fn is_private(&self, v: Value) -> bool {
-        let once = self.users.get(&v).is_some_and(|users| users.len() == 1);
-        once && !self.outputs.contains(&v)
     }
 
     /// The tensor behind the DequantizeLinear that makes `v`, with constant scales.
@@ -250,122 +242,10 @@ impl<'a> Pass<'a> {
 /// An 8-bit operator, its inputs up to the scale of the output, and its bias.
 type Form = (Op, Vec<Option<Value>>, Option<Value>);
 
-/// A constant, or pointwise functions.
-fn dequantised(
-    visit: &Visit<'_>,
-    new: &mut Graph,
-    op: &DequantizeLinear,
-) -> Result<Option<Vec<Value>>> {
-    let constants: Option<Vec<Option<&Weight>>> = (visit.inputs.iter())
-        .map(|v| v.map_or(Some(None), |v| new.weight_of(v).map(Some)))
-        .collect();
-    if let Some(constants) = constants {
-        let folded = evaluated(&visit.node.op, &constants)?;
-        return Ok(Some(folded.into_iter().map(|t| new.constant(t)).collect()));
-    }
-    let to = op.output.unwrap_or(DType::F32);
-    if !matches!(to, DType::F32 | DType::F16) {
-        return Ok(None);
-    }
-    let Some(mut parts) = Parameters::new(visit, new, op.granularity)? else {
-        return Ok(None);
-    };
-    let x = new.add1(Cast { to: DType::F32 }, &[parts.x])?;
-    let centred = match parts.zero.take() {
-        Some(zero) => new.add1(Binary::new("Sub")?, &[x, zero])?,
-        None => x,
-    };
-    let inputs = [Some(centred), Some(parts.scale)];
-    let name = &visit.node.name;
-    let scaled = new.add_node(Binary::new("Mul")?.into(), &inputs, name, 1)?;
-    if to == DType::F32 {
-        return Ok(Some(scaled));
-    }
-    new.add(Cast { to }, &scaled).map(Some)
-}
-
-fn as_pointwise(
-    visit: &Visit<'_>,
-    new: &mut Graph,
-    op: &QuantizeLinear,
-) -> Result<Option<Vec<Value>>> {
-    let to = visit.node.outputs[0].as_ref().map(|f| f.dtype);
-    let from = visit.inputs[0].and_then(|v| new.fact(v)).map(|f| f.dtype);
-    let plain = from == Some(DType::F32) && single(op.precision);
-    let (Some(to), true) = (to.filter(|&to| is_stored(to)), plain) else {
-        return Ok(None);
-    };
-    let Some(parts) = Parameters::new(visit, new, op.granularity)? else {
-        return Ok(None);
-    };
-    let quotient = new.add1(Binary::new("Div")?, &[parts.x, parts.scale])?;
-    let mut y = new.add1(Unary::new("Round")?, &[quotient])?;
-    if let Some(zero) = parts.zero {
-        y = new.add1(Binary::new("Add")?, &[y, zero])?;
-    }
-    let (low, high) = to.range();
-    let (low, high) = (new.scalar(DType::F32, low)?, new.scalar(DType::F32, high)?);
-    let clipped = new.add1(Clip, &[y, low, high])?;
-    let inputs = [Some(clipped)];
-    let name = &visit.node.name;
-    new.add_node(Cast { to }.into(), &inputs, name, 1).map(Some)
-}
-
-/// True for f32, which is also what an f32 scale stands for where nothing is said.
-fn single(dtype: Option<DType>) -> bool {
-    dtype.is_none_or(|d| d == DType::F32)
-}
-
-/// Constant f32 scale and zero point, shaped to broadcast against x; a zero point of zeros is left out.
-struct Parameters {
-    x: Value,
-    scale: Value,
-    zero: Option<Value>,
-}
-
-impl Parameters {
-    fn new(visit: &Visit<'_>, new: &mut Graph, of: Granularity) -> Result<Option<Parameters>> {
-        let Some(x) = visit.inputs[0] else {
-            return Ok(None);
-        };
-        let constant = |new: &Graph, i: usize| {
-            let v = visit.inputs.get(i).copied().flatten();
-            v.map_or(Ok(None), |v| new.constant_of(v))
-        };
-        let Some(scale) = constant(new, 1)?.filter(|s| s.dtype() == DType::F32) else {
-            return Ok(None);
-        };
-        let has_zero = visit.inputs.get(2).is_some_and(Option::is_some);
-        let zero = constant(new, 2)?;
-        if of.block_size != 0 || (has_zero && zero.is_none()) {
-            return Ok(None);
-        }
-        // A late tensor has no rank to shape scales for.
-        let Some((rank, dtype)) = new.fact(x).map(|f| (f.rank(), f.dtype)) else {
-            return Ok(None);
-        };
-        if !is_stored(dtype) {
-            return Ok(None);
-        }
-        let mut shape = vec![];
-        if scale.len() != 1 {
-            let axis = crate::fact::axis_index("QuantizeLinear", of.axis, rank)?;
-            shape = vec![1; rank - axis];
-            shape[0] = scale.len();
-        }
-        let zero = zero.filter(|z| z.to_f64().iter().any(|&z| z != 0.0));
-        let zero = match zero {
-            Some(z) => Some(new.constant(z.cast(DType::F32)?.reshape(&shape[..])?)),
-            None => None,
-        };
-        let scale = new.constant(scale.reshape(&shape[..])?);
-        Ok(Some(Parameters { x, scale, zero }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::{DequantizeLinear, Granularity, QuantizeLinear, Unary};
     use crate::{Fact, samples};
 
     fn whole(dtype: DType, shape: &[usize], seed: u64) -> HostTensor {
