@@ -10,6 +10,7 @@ mod cells;
 mod compiled;
 mod control;
 mod convert;
+pub mod coverage;
 pub mod dim;
 mod display;
 mod distinct;
@@ -40,6 +41,7 @@ mod values;
 mod weight;
 
 pub use attrs::{Attr, Attrs};
+pub use coverage::{Coverage, LateNode, coverage};
 pub use dim::{Bindings, Dim, Symbol};
 pub use error::{Error, Result};
 pub use fact::Fact;

@@ -34,6 +34,25 @@ impl Loop {
         Ok(carried)
     }
 
+    /// What is known of the body's inputs in the first iteration.
+    pub(crate) fn facts(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        let carried = self.carried(inputs.len())?;
+        let own = [DType::I64, DType::Bool];
+        let mut facts: Vec<Fact> = (own.iter().enumerate())
+            .map(|(i, dtype)| Fact::sized(*dtype, &vec![1; self.rank(i)]))
+            .collect();
+        for i in OWN..inputs.len() {
+            let fact = inputs.req(i)?;
+            // What the body takes from around it does not change; the carried values do.
+            facts.push(if i < OWN + carried {
+                any_value(fact)
+            } else {
+                fact.clone()
+            });
+        }
+        Ok(facts)
+    }
+
     /// True if the body never asks to stop: it answers with a constant, or with the condition it was given.
     fn never_stops(&self) -> bool {
         let Some((_, mut value)) = self.body.outputs().first().cloned() else {
@@ -205,19 +224,7 @@ impl Operator for Loop {
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
         let late = || Error::DataDependent { op: "Loop" };
         let carried = self.carried(inputs.len())?;
-        let own = [DType::I64, DType::Bool];
-        let mut facts: Vec<Fact> = (own.iter().enumerate())
-            .map(|(i, dtype)| Fact::sized(*dtype, &vec![1; self.rank(i)]))
-            .collect();
-        for i in OWN..inputs.len() {
-            let fact = inputs.req(i)?;
-            // What the body takes from around it does not change; the carried values do.
-            facts.push(if i < OWN + carried {
-                any_value(fact)
-            } else {
-                fact.clone()
-            });
-        }
+        let facts = self.facts(inputs)?;
         let outputs: Option<Vec<Fact>> = outputs_of(&self.body, &facts).into_iter().collect();
         let outputs = outputs.ok_or_else(late)?;
         let (state, elements) = outputs[1..].split_at(carried);

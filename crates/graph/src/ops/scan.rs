@@ -58,6 +58,26 @@ impl Scan {
         Ok(out)
     }
 
+    /// What is known of the body's inputs in every iteration.
+    pub(crate) fn facts(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
+        let states = self.states(inputs.len())?;
+        let lengths = self.lengths(states, |i| Ok(inputs.req(i)?.shape.clone()))?;
+        let mut facts = vec![];
+        for i in 0..inputs.len() {
+            let fact = inputs.req(i)?;
+            facts.push(match i.checked_sub(states) {
+                None => any_value(fact),
+                Some(scanned) if scanned < self.scan_inputs => {
+                    let mut slice = any_value(fact);
+                    slice.shape.remove(lengths[scanned].0);
+                    slice
+                }
+                Some(_) => fact.clone(),
+            });
+        }
+        Ok(facts)
+    }
+
     pub(crate) fn walk(
         &self,
         inputs: Tensors<'_>,
@@ -214,19 +234,7 @@ impl Operator for Scan {
         let late = || Error::DataDependent { op: "Scan" };
         let states = self.states(inputs.len())?;
         let lengths = self.lengths(states, |i| Ok(inputs.req(i)?.shape.clone()))?;
-        let mut facts = vec![];
-        for i in 0..inputs.len() {
-            let fact = inputs.req(i)?;
-            facts.push(match i.checked_sub(states) {
-                None => any_value(fact),
-                Some(scanned) if scanned < self.scan_inputs => {
-                    let mut slice = any_value(fact);
-                    slice.shape.remove(lengths[scanned].0);
-                    slice
-                }
-                Some(_) => fact.clone(),
-            });
-        }
+        let facts = self.facts(inputs)?;
         let outputs: Option<Vec<Fact>> = outputs_of(&self.body, &facts).into_iter().collect();
         let outputs = outputs.ok_or_else(late)?;
         let (after, elements) = outputs.split_at(states);
