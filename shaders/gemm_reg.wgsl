@@ -2,7 +2,7 @@
 //! One subgroup is a workgroup. A lane owns CQ blocks of 4 columns and all R rows; A reaches the other lanes by broadcast.
 //! Loads there cost the same from workgroup and from storage memory, so only reuse in registers helps.
 //! Set:   LANES (the subgroup size)  RQ (row quads a lane loads)  R = 4 * LANES * RQ  CQ  ROLL_K ROLL_STORE  Acc
-//! Slots: k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44  b_quad load_b44  Spread spread mac  store4
+//! Slots: is_past  k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44  b_quad load_b44  Spread spread mac  store4
 //#use gemm_grid
 //#use block44
 //#use gemm_store
@@ -12,6 +12,7 @@ var<workgroup> tile: array<vec4<Acc>, select(1u, R * LANES * CQ, ROLL_STORE)>;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
     let at = gemm_tile(group, count);
+    if is_past(at.z) { return; }
     let m4 = at.x * RQ * LANES;
     let n4 = at.y * CQ * LANES + lane;
     var acc: array<vec4<Acc>, R * CQ>;

@@ -2,7 +2,7 @@
 //! 4 * BM4 x 4 * BN4 a workgroup, 4 * BK4 along k at a time; a thread owns TM4 x TN4 blocks of 4 x 4, TY and TX blocks apart.
 //! Set:   BM4 BN4 BK4 (powers of 2)  TM4 TN4  TX = BN4 / TN4  TY = BM4 / TM4 (both at least 2 * BK4)  SIDES (2: double-buffered)
 //!        JOBS = (BM4 + BN4) * BK4 / (TX * TY), rounded up  Acc
-//! Slots: k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44 A_ALONG_K  b_quad load_b44 B_ALONG_K  Spread spread mac  store4
+//! Slots: is_past  k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44 A_ALONG_K  b_quad load_b44 B_ALONG_K  Spread spread mac  store4
 //#use gemm_grid
 //#use block44
 //#use gemm_store
@@ -51,6 +51,7 @@ fn put(job: Job, side: u32, v: Block44) {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) thread: u32) {
     let tile = gemm_tile(group, count);
+    if is_past(tile.z) { return; }
     let m4 = tile.x * BM4;
     let n4 = tile.y * BN4;
     let tx = thread % TX;

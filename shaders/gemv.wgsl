@@ -2,7 +2,7 @@
 //! Every element of B is used once for all rows, so memory bounds it: TK threads share the k axis of one column block,
 //! then add their sums in a fixed order.
 //! Set:   MR (rows: 1, 2, 4 or 8; below 4 only for one tile of rows)  MQ = MR / 4, rounded up  TX (blocks of 4 columns)  TK  Acc
-//! Slots: k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44  b_quad load_b44 B_ALONG_K  Spread spread mac  store4
+//! Slots: is_past  k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44  b_quad load_b44 B_ALONG_K  Spread spread mac  store4
 //#use gemm_grid
 //#use block44
 //#use gemm_store
@@ -13,6 +13,7 @@ var<workgroup> sums: array<vec4<Acc>, MR * THREADS>;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) thread: u32) {
     let tile = gemm_tile(group, count);
+    if is_past(tile.z) { return; }
     // Neighbours read along the axis in which B is contiguous.
     let tx = select(thread % TX, thread / TK, B_ALONG_K);
     let tk = select(thread / TX, thread % TK, B_ALONG_K);

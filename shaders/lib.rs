@@ -195,6 +195,8 @@ static FILES: &[(&str, &str)] = table! {
     "part/stats_none"
     "part/summed"
     "part/sums8"
+    "part/tiles_exact"
+    "part/tiles_folded"
     "part/transpose_any"
     "part/transpose_wide"
     "part/value8_float"

@@ -1,6 +1,6 @@
 //! From a product's parts to a dispatch: what GEMM, convolution, int8 and block-sparse products share.
 
-use tilewright_device::{Caps, Dispatch, Variant};
+use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
 
 use crate::batch::Batch;
 use crate::error::index;
@@ -97,6 +97,12 @@ impl Product<'_> {
         variant = self.arithmetic.add(variant);
         let [bm, bn] = of.extent();
         let tiles = [self.m.div_ceil(bm), self.n.div_ceil(bn)];
+        let (groups, folded) = self.groups(caps, tiles)?;
+        variant = variant.part(if folded {
+            "tiles_folded"
+        } else {
+            "tiles_exact"
+        });
         let mut dispatch = Dispatch::new(variant)
             .bind("A", self.a.view.span)
             .bind("B", self.b.view.span)
@@ -109,8 +115,11 @@ impl Product<'_> {
             .param("tiles_m", size("the tiles of m", tiles[0])?)
             .param("tiles_n", size("the tiles of n", tiles[1])?)
             .param("c_ld", size("the row stride of C", self.c_ld)?)
-            .groups(self.groups(caps, tiles)?)
+            .groups(groups)
             .work(self.work());
+        if folded {
+            dispatch = dispatch.param("batches", size("the batches", self.batch.count())?);
+        }
         if let Some(epilogue) = self.epilogue {
             dispatch = epilogue.add(dispatch);
         }
@@ -135,23 +144,31 @@ impl Product<'_> {
         Ok(of)
     }
 
-    /// Exactly as many groups as tiles, in any three factors: the shader counts them flat.
-    fn groups(&self, caps: &Caps, [tiles_m, tiles_n]: [usize; 2]) -> Result<[u32; 3]> {
-        let limit = caps.limits.groups as usize;
-        let batches = self.batch.count();
-        let flat = tiles_m.saturating_mul(tiles_n).saturating_mul(batches);
-        let fits = [[flat, 1, 1], [tiles_m, tiles_n, batches]]
+    /// As many groups as tiles in any three factors, since the shader counts them flat, and whether there may be more.
+    fn groups(&self, caps: &Caps, [tiles_m, tiles_n]: [usize; 2]) -> Result<([u32; 3], bool)> {
+        let limit = caps.limits.groups;
+        let sizes = [tiles_m, tiles_n, self.batch.count()].map(|n| n as u64);
+        let tiles = sizes.into_iter().fold(1, u64::saturating_mul);
+        let fits = [[tiles, 1, 1], sizes]
             .into_iter()
-            .find(|groups| groups.iter().all(|&g| g <= limit));
-        let fits = fits.filter(|_| u32::try_from(flat).is_ok());
-        let groups = fits.ok_or(Error::TooLarge {
-            kernel: self.kernel,
-            what: "the number of tiles",
-            count: flat as u64,
-            limit: limit as u64,
-        })?;
-        // All are at most `limit`, which is a u32.
-        Ok(groups.map(|g| g as u32))
+            .find(|groups| groups.iter().all(|&g| g <= u64::from(limit)));
+        // Where one fits, its factors are at most `limit`, which is a u32.
+        let exact = fits.map(|groups| groups.map(|g| g as u32));
+        let groups = exact.unwrap_or_else(|| fold_groups(tiles, limit));
+        let flat = groups
+            .map(u64::from)
+            .into_iter()
+            .fold(1, u64::saturating_mul);
+        if flat < tiles || flat > u64::from(u32::MAX) {
+            let most = u64::from(limit).saturating_pow(3);
+            return Err(Error::TooLarge {
+                kernel: self.kernel,
+                what: "the number of tiles",
+                count: tiles,
+                limit: most.min(u64::from(u32::MAX)),
+            });
+        }
+        Ok((groups, flat > tiles))
     }
 
     fn work(&self) -> u64 {

@@ -98,3 +98,28 @@ fn every_candidate_validates_with_an_epilogue_and_packed_b() {
         }
     }
 }
+
+/// A tall product and many small ones, whose tiles no dimension holds; and one that three do not hold.
+#[test]
+fn tiles_past_the_limit_of_a_dimension_validate() {
+    for mut caps in all_caps() {
+        caps.limits.groups = 1000;
+        for (batch, [m, n, k]) in [(1, [2_100_000, 32, 3]), (100_000, [16, 16, 16])] {
+            let view =
+                |slot, rows, cols| View::new(Slot(slot), Store::F32, vec![batch, rows, cols]);
+            let (a, b, c) = (view(0, m, k), view(1, k, n), view(2, m, n));
+            for dispatch in matmul(&caps, &a, false, &b, false, &c, None).unwrap() {
+                check(&caps, &dispatch);
+                let groups = dispatch.groups.map(u64::from);
+                assert!(groups.iter().all(|g| *g <= 1000), "{groups:?}");
+                assert!(groups.iter().product::<u64>() > 1000, "{groups:?}");
+            }
+        }
+        let mut few = caps.clone();
+        few.limits.groups = 2;
+        let view = |slot, rows, cols| View::new(Slot(slot), Store::F32, vec![rows, cols]);
+        let (a, b, c) = (view(0, 9000, 4), view(1, 4, 4), view(2, 9000, 4));
+        let error = matmul(&few, &a, false, &b, false, &c, None).unwrap_err();
+        assert!(error.to_string().contains("over the limit of 8"), "{error}");
+    }
+}

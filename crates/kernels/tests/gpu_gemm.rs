@@ -253,6 +253,53 @@ fn batches_broadcast_like_numpy() {
     }
 }
 
+/// Batches of 6 tiles each, the last ones in a grid that has more workgroups than tiles.
+#[test]
+fn tiles_past_the_limit_of_a_dimension_are_folded() {
+    for mut bench in benches() {
+        let mut caps = bench.caps().clone();
+        caps.limits.groups = 8;
+        for of in families(&caps) {
+            let (batches, [bm, bn]) = (11, of.extent());
+            let [m, n, k] = [2 * bm + 1, bn + 4, 5];
+            let (a, b) = (values(batches * m * k, 1), values(k * n, 2));
+            let va = bench.floats(0, Store::F32, &[batches, m, k], &a);
+            let vb = bench.floats(1, Store::F32, &[k, n], &b);
+            // Room for what workgroups without a tile would write.
+            let vc = bench.result(2, Store::F32, &[batches + 1, m, n]);
+            let operand = |view, ld, step| Operand {
+                view,
+                layout: Layout::Rows,
+                ld,
+                batch: vec![step],
+            };
+            let product = Gemm {
+                m,
+                n,
+                k,
+                batch: vec![batches],
+                a: operand(&va, k, m * k),
+                b: operand(&vb, n, 0),
+                c: operand(&vc, n, m * n),
+                epilogue: None,
+            };
+            let dispatches = gemm_with(&caps, &product, of).unwrap();
+            let groups = dispatches[0].groups;
+            assert!(groups.iter().all(|&g| g <= 8), "{groups:?}");
+            assert!(groups.iter().product::<u32>() > 6 * batches as u32);
+            bench.run(&dispatches);
+            let mut got = bench.read(&vc);
+            let past = got.split_off(batches * m * n);
+            assert!(past.iter().all(|v| v.is_nan()), "{of:?}: written past C");
+            let expected: Vec<f64> = a
+                .chunks(m * k)
+                .flat_map(|a| reference(a, false, &b, false, [m, n, k]))
+                .collect();
+            close(&format!("{of:?}"), &got, &expected, 1e-5);
+        }
+    }
+}
+
 /// The matrix of an operand that batch `z` of the result reads.
 fn source(mut z: usize, own: &[usize], all: &[usize]) -> usize {
     let (mut at, mut stride) = (0, 1);
