@@ -177,6 +177,7 @@ impl<'a> Binder<'a> {
             emitted: vec![],
         };
         half::lower(&node.op, &mut cx)?;
+        cx.check_scratch(first_scratch)?;
         let dispatches = separate(cx.emitted, &mut self.plan.slots, resolve, self.caps)?;
         self.lives.resize(self.plan.slots.len(), None);
         for slot in first_scratch..self.plan.slots.len() {

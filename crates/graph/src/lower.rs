@@ -274,7 +274,7 @@ impl Lower<'_> {
         }
     }
 
-    /// Space for intermediate results, live only within this node.
+    /// Space for intermediate results, live only within this node. What no binding holds is an [`Error::Limit`] of the plan.
     pub fn scratch(&mut self, store: Store, shape: impl Into<Vec<usize>>) -> View {
         let shape = shape.into();
         let slot = self.slot(SlotUse::Arena {
@@ -361,5 +361,59 @@ impl Lower<'_> {
     pub(crate) fn slot(&mut self, slot: SlotUse) -> Slot {
         self.slots.push(slot);
         Slot((self.slots.len() - 1) as u32)
+    }
+
+    /// An error where scratch, in the slots from `first` on, is larger than a binding may be.
+    pub(crate) fn check_scratch(&self, first: usize) -> Result<()> {
+        let limit = self.caps.limits.binding_bytes;
+        let scratch = self.slots[first..].iter().map(|slot| match slot {
+            SlotUse::Arena { bytes } => *bytes,
+            _ => 0,
+        });
+        match scratch.max().filter(|bytes| *bytes > limit) {
+            Some(bytes) => Err(Error::Limit {
+                what: format!("{bytes} bytes of scratch"),
+                limit,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dim::{Bindings, Dim, Symbol};
+    use crate::ops::Attention;
+    use crate::stage::Schedule;
+    use crate::{Graph, bind};
+
+    /// Values too long for running sums, so that a matrix of 512 x 512 scores is the only way: twice as large as any operand.
+    #[test]
+    fn scratch_over_the_limit_of_a_binding_is_an_error_of_the_plan() {
+        let mut graph = Graph::new();
+        let mut input = |name, head: usize| {
+            let shape = [1usize.into(), 1usize.into(), Dim::symbol("n"), head.into()];
+            let fact = Fact::new(DType::F32, shape);
+            graph.input(name, Some(fact)).unwrap()
+        };
+        let inputs = [input("q", 4), input("k", 4), input("v", 260)];
+        let mut sizes = Bindings::default();
+        sizes.set(Symbol::new("n"), 512);
+        let y = graph.add(Attention::default(), &inputs).unwrap()[0];
+        graph.output("y", y);
+        let bound = |limit| {
+            let mut caps = Caps::webgpu_default();
+            caps.limits.binding_bytes = limit;
+            let schedule = Schedule::new(&graph, Some(&caps)).unwrap();
+            let derived = &mut Derived::default();
+            bind::bind(&graph, &schedule, &sizes, &caps, derived)
+        };
+        let scores = 4 * 512 * 512;
+        assert!(bound(scores).is_ok());
+        let error = bound(scores - 1).unwrap_err();
+        let (what, limit) = ("1048576 bytes of scratch".into(), scores - 1);
+        let expected = Error::Limit { what, limit };
+        assert!(error.to_string().contains(&expected.to_string()), "{error}");
     }
 }

@@ -91,7 +91,7 @@ const NO_BOUND: usize = 1 << 30;
 /// Up to so many queries a tile of 16 would mostly be padding.
 const FEW: usize = 4;
 /// A software adapter multiplies fastest by GEMM, as long as the matrix of scores stays small.
-const SOFTWARE_SCORES: usize = 64 << 20;
+const SOFTWARE_SCORES: u64 = 64 << 20;
 
 impl Attention<'_> {
     /// Whether everything lies so that four elements are loaded at once.
@@ -103,15 +103,19 @@ impl Attention<'_> {
 
     /// Elements of the matrix of scores \[batch, heads, queries, keys\].
     #[must_use]
-    pub fn scores(&self) -> usize {
-        self.batch * self.heads * self.queries * self.keys
+    pub fn scores(&self) -> u64 {
+        [self.batch, self.heads, self.queries, self.keys]
+            .into_iter()
+            .fold(1, |count, n| count.saturating_mul(n as u64))
     }
 
     /// Whether [`attention_by_products`] is the better way, or the only one.
     #[must_use]
     pub fn prefers_products(&self, caps: &Caps) -> bool {
-        let software = caps.kind == AdapterKind::Software && self.scores() <= SOFTWARE_SCORES;
-        self.v_head > MAX_V_HEAD || self.queries <= FEW || software
+        let scores = self.scores();
+        let software = caps.kind == AdapterKind::Software && scores <= SOFTWARE_SCORES;
+        let fits = scores.saturating_mul(4) <= caps.limits.binding_bytes;
+        self.v_head > MAX_V_HEAD || fits && (self.queries <= FEW || software)
     }
 
     fn check(&self, caps: &Caps) -> Result<()> {
@@ -169,7 +173,6 @@ impl Attention<'_> {
         if !counted || self.keys + self.queries + self.past >= NO_BOUND {
             return wrong("the numbers of keys".into());
         }
-        index(KERNEL, "the number of scores", self.scores())?;
         Ok(())
     }
 
@@ -267,6 +270,7 @@ pub fn attention(caps: &Caps, of: &Attention<'_>) -> Result<Vec<Dispatch>> {
         .set("RQ", quads)
         .set("VC", blocks)
         .set("LATER", of.valid.is_none() && of.window != [None; 2]);
+    let work = of.scores().saturating_mul(2 * (of.head + of.v_head) as u64);
     let mut dispatch = of
         .scored(variant)?
         .param("count", count)
@@ -283,7 +287,7 @@ pub fn attention(caps: &Caps, of: &Attention<'_>) -> Result<Vec<Dispatch>> {
         .bind("V", of.v.view.span)
         .bind("Y", of.y.view.span)
         .groups(fold_groups(u64::from(count), caps.limits.groups))
-        .work(2 * of.scores() as u64 * (of.head + of.v_head) as u64);
+        .work(work);
     if !four {
         dispatch = dispatch
             .param("head", index(KERNEL, "the head", of.head)?)
@@ -304,6 +308,11 @@ pub fn attention_by_products(
     kept: Option<(&View, Scores)>,
 ) -> Result<Vec<Dispatch>> {
     of.check(caps)?;
+    let count = usize::try_from(of.scores()).unwrap_or(usize::MAX);
+    index(KERNEL, "the number of scores", count)?;
+    if scores.elements() != count {
+        return Err(Error::shape(KERNEL, format!("scores are {scores}")));
+    }
     let products = Products::new(of);
     let matrix = products.scores(scores);
     let mut out = products.gemm(
@@ -442,7 +451,7 @@ fn softmax(
     dispatch.spans.extend(scored.spans);
     dispatch = dispatch.bind("X", scores.span);
     if let Some((view, _)) = kept {
-        if view.store != Store::F32 || view.elements() != of.scores() {
+        if view.store != Store::F32 || view.elements() != scores.elements() {
             return Err(Error::shape(
                 KERNEL,
                 format!("scores cannot be kept in {view}"),

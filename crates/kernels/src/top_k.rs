@@ -15,7 +15,14 @@ fn bits(n: usize) -> u32 {
     n.next_power_of_two().trailing_zeros()
 }
 
-/// Whether sorting a row does less work than k readings of it.
+/// Bytes of a key and a position for every element, in rows of padded length.
+fn key_bytes(form: Form) -> u64 {
+    let rows = (form.outer as u64).saturating_mul(form.inner as u64);
+    let row = 8u64.checked_shl(bits(form.n)).unwrap_or(u64::MAX);
+    rows.saturating_mul(row)
+}
+
+/// Whether sorting a row does less work than k readings of it, and the keys fit a binding.
 fn sorts(caps: &Caps, form: Form, k: usize) -> bool {
     let bits = bits(form.n) as usize;
     // Steps of the sort: half of these, each half as many pairs as keys; a step moves more than a reading does.
@@ -23,17 +30,19 @@ fn sorts(caps: &Caps, form: Form, k: usize) -> bool {
     // A software adapter picks with one thread a row, and has more of them.
     let rows = form.outer * form.inner;
     let alone = caps.kind == AdapterKind::Software && rows < 16;
-    k > if alone { steps / 4 } else { steps }
+    let less = k > if alone { steps / 4 } else { steps };
+    less && key_bytes(form) <= caps.limits.binding_bytes
 }
 
 /// Bytes of the scratch that [`top_k`] needs; 0 where it picks.
 #[must_use]
 pub fn top_k_scratch(caps: &Caps, shape: &[usize], axis: usize, k: usize) -> u64 {
     let form = Form::along(shape, axis);
-    if !sorts(caps, form, k) {
-        return 0;
+    if sorts(caps, form, k) {
+        key_bytes(form)
+    } else {
+        0
     }
-    (8 * ((form.outer * form.inner) as u64)) << bits(form.n)
 }
 
 /// values and indices (i32) = the `k` largest elements of x along `axis` (smallest: `largest` false), in order, and where

@@ -38,16 +38,19 @@ pub struct View {
 }
 
 impl Store {
-    /// Bytes of a tensor of this shape.
+    /// Bytes of a tensor of this shape; the largest number where they are more.
     #[must_use]
     pub fn bytes(self, shape: &[usize]) -> u64 {
-        let count = |shape: &[usize]| shape.iter().map(|&n| n as u64).product::<u64>();
+        let count = |shape: &[usize], each: u64| {
+            let sizes = shape.iter().map(|&n| n as u64);
+            sizes.fold(each, u64::saturating_mul)
+        };
         match (self, shape) {
-            (Self::F32 | Self::I32 | Self::U32, _) => 4 * count(shape),
-            (Self::F16, _) => 2 * count(shape),
+            (Self::F32 | Self::I32 | Self::U32, _) => count(shape, 4),
+            (Self::F16, _) => count(shape, 2),
             (Self::Packed8 { .. }, []) => 4,
             (Self::Packed8 { .. }, [rows @ .., last]) => {
-                4 * count(rows) * (*last as u64).div_ceil(4)
+                count(rows, 4 * (*last as u64).div_ceil(4))
             }
         }
     }
@@ -125,6 +128,7 @@ mod tests {
         assert_eq!(Store::Packed8 { signed: true }.bytes(&[3, 5]), 24);
         assert_eq!(Store::Packed8 { signed: false }.bytes(&[]), 4);
         assert_eq!(Store::U32.bytes(&[0, 5]), 0);
+        assert_eq!(Store::F32.bytes(&[usize::MAX, 5]), u64::MAX);
     }
 
     #[test]

@@ -356,7 +356,7 @@ fn both_ways_agree_with_the_loops() {
                 close(case.name, &bench.read(&y), &want);
             }
             put(&mut bench, &case, &data);
-            let n = with(&case, |of| of.scores());
+            let n = with(&case, |of| of.scores() as usize);
             let scores = bench.result(6, Store::F32, &[n]);
             let kept = bench.result(7, Store::F32, &[n]);
             with(&case, |of| {
@@ -379,7 +379,7 @@ fn every_variant_assembles() {
                     .unwrap()
                     .iter()
                     .for_each(|d| check(&caps, d));
-                let view = |slot| View::new(Slot(slot), Store::F32, [of.scores()]);
+                let view = |slot| View::new(Slot(slot), Store::F32, [of.scores() as usize]);
                 for which in [
                     Scores::Scaled,
                     Scores::Capped,
@@ -421,4 +421,37 @@ fn what_does_not_fit_is_an_error() {
         };
         assert!(attention(&caps, &longer).is_err());
     });
+}
+
+/// 32 heads of 16,384 queries and keys: 2^33 scores, which only running sums do without.
+#[test]
+fn scores_that_no_matrix_holds_are_taken_by_running_sums() {
+    let long = Case {
+        size: [1, 32, 32, 16_384, 16_384, 64, 64],
+        ..PLAIN
+    };
+    // What a software adapter and few queries would take by products, if the matrix fitted a binding.
+    let small = Case {
+        size: [1, 2, 2, 4, 70, 8, 12],
+        ..PLAIN
+    };
+    for mut caps in [discrete(), Caps::webgpu_default(), software(8)] {
+        with(&long, |of| {
+            assert_eq!(of.scores(), 1 << 33);
+            assert!(!of.prefers_products(&caps));
+            let dispatches = attention(&caps, of).unwrap();
+            dispatches.iter().for_each(|d| check(&caps, d));
+            let scores = View::new(Slot(6), Store::F32, [1 << 33]);
+            let error = attention_by_products(&caps, of, &scores, None).unwrap_err();
+            assert!(
+                error.to_string().contains("the number of scores"),
+                "{error}"
+            );
+        });
+        with(&small, |of| {
+            assert!(of.prefers_products(&caps));
+            caps.limits.binding_bytes = 4 * of.scores() - 1;
+            assert!(!of.prefers_products(&caps));
+        });
+    }
 }

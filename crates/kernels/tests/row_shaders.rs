@@ -209,6 +209,21 @@ fn top_k_validates() {
 }
 
 #[test]
+fn top_k_picks_where_the_keys_of_a_sort_fit_no_binding() {
+    for mut caps in all_caps() {
+        let (shape, k) = ([64, 5000], 1000);
+        let bytes = top_k_scratch(&caps, &shape, 1, k);
+        assert_eq!(bytes, 8 * 64 * 8192);
+        caps.limits.binding_bytes = bytes - 1;
+        assert_eq!(top_k_scratch(&caps, &shape, 1, k), 0);
+        let x = view(0, Store::F32, &shape);
+        let (values, indices) = (view(1, Store::F32, &[64, k]), view(2, Store::I32, &[64, k]));
+        let made = top_k(&caps, &x, 1, k, true, &values, &indices, None).unwrap();
+        check_all(&caps, &made);
+    }
+}
+
+#[test]
 fn losses_and_lrn_validate() {
     for caps in all_caps() {
         for shape in [[70, 10, 1], [2, 5, 12], [300, 4, 300]] {
