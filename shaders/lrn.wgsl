@@ -1,7 +1,9 @@
 //! Local response normalisation of x [batch, channels, inner]: y = x / (bias + factor * s)^beta, s being the sum of squares
 //! over the channels c - before ..= c + after that there are.
-//! Set: THREADS  V (f32, or vec4<f32> of inner)  L (the same of f32 or f16)
+//! Set:   THREADS  V (f32, or vec4<f32> of inner)  L (the same of f32 or f16)
+//! Slots: slim
 //#use grid
+//#use math_pow
 //#need THREADS L V
 /// Elements, channels and inner, in L where they lie side by side.
 //#param count: u32
@@ -28,5 +30,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         let v = V(x[i]);
         squares += v * v;
     }
-    y[at] = L(V(x[at]) * pow(p.bias + p.factor * squares, V(-p.beta)));
+    y[at] = L(V(x[at]) * slim(pow_f(vec4f(p.bias + p.factor * squares), vec4f(-p.beta))));
 }

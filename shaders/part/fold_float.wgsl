@@ -1,8 +1,7 @@
 //! Folds floats by sum or product. T and Out are f32 or f16, Acc = f32.
-//! Set: PROD  BEFORE (1 |x|, 2 x^2, 3 |x|^power)  AFTER (1 a * scale, 2 sqrt, 3 log, 4 a^(1/power))
+//! Set: PROD  BEFORE (1 |x|, 2 x^2)  AFTER (1 a * scale, 2 sqrt)
 //#need PROD BEFORE AFTER
 //#param scale: f32
-//#param power: f32
 alias A = V;
 
 fn start() -> A { return A(select(0.0, 1.0, PROD)); }
@@ -11,7 +10,6 @@ fn before(loaded: L, k: u32) -> A {
     let v = V(loaded);
     if BEFORE == 1u { return abs(v); }
     if BEFORE == 2u { return v * v; }
-    if BEFORE == 3u { return pow(abs(v), A(p.power)); }
     return v;
 }
 
@@ -25,7 +23,5 @@ fn turn(a: A) -> A { return rotate(a); }
 fn after(a: A) -> R {
     if AFTER == 1u { return R(a * p.scale); }
     if AFTER == 2u { return R(sqrt(a)); }
-    if AFTER == 3u { return R(log(a)); }
-    if AFTER == 4u { return R(pow(a, A(1.0 / p.power))); }
     return R(a);
 }

@@ -7,7 +7,7 @@ use crate::flat::flat;
 use crate::rounds::check_rounds;
 use crate::softmax::floats;
 use crate::walk::Form;
-use crate::walk::loaded;
+use crate::walk::{loaded, slim};
 use crate::{Error, Result, Store, View};
 
 /// y = x / (bias + alpha / size * s)^beta, s being the sum of squares over `size` channels around the element's own
@@ -33,6 +33,7 @@ pub fn lrn(
     check_rounds("lrn", caps, size.min(form.n))?;
     let width = if form.inner.is_multiple_of(4) { 4 } else { 1 };
     let variant = Variant::new("lrn")
+        .part(slim(width))
         .alias("V", loaded(Store::F32, width))
         .alias("L", loaded(x.store, width));
     let param = |value| index("lrn", "an extent", value);

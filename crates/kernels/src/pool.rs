@@ -4,7 +4,7 @@ use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
 
 use crate::error::index;
 use crate::rounds::most_rounds;
-use crate::walk::loaded;
+use crate::walk::{loaded, slim};
 use crate::{Error, Result, Store, View};
 
 const KERNEL: &str = "pool";
@@ -117,8 +117,10 @@ pub fn pool(
     };
     let (variant, lowest) = elements(mode, x, y, vec)?;
     let variant = match indices {
-        Some(_) => reduced(variant, mode).part(lanes_part).part("pool_index"),
-        None => reduced(variant, mode).part("pool_no_index"),
+        Some(_) => reduced(variant, mode, lanes)
+            .part(lanes_part)
+            .part("pool_index"),
+        None => reduced(variant, mode, lanes).part("pool_no_index"),
     };
     let size = |n: usize| index(KERNEL, "an extent", n);
     let axes = |[d, h, w]: [usize; 3]| -> Result<[u32; 4]> {
@@ -155,8 +157,8 @@ pub fn pool(
     in_boxes(&dispatch, &boxes, axes)
 }
 
-/// What is done with the elements of a window.
-fn reduced(variant: Variant, mode: PoolMode) -> Variant {
+/// What is done with the elements of a window, `lanes` at once.
+fn reduced(variant: Variant, mode: PoolMode, lanes: usize) -> Variant {
     match mode {
         PoolMode::Max => variant.part("pool_max").set("PAD_COUNTS", false),
         PoolMode::Mean { count_padding } => {
@@ -167,6 +169,7 @@ fn reduced(variant: Variant, mode: PoolMode) -> Variant {
             let known = known.map_or(0, |at| at as u32 + 1);
             variant
                 .part("pool_norm")
+                .part(slim(lanes))
                 .set("POWER", known)
                 .set("PAD_COUNTS", false)
         }

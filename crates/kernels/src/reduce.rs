@@ -4,7 +4,7 @@ use tilewright_device::{Caps, Dispatch, Span, Variant};
 
 use crate::error::index;
 use crate::fill::{alike, movable};
-use crate::walk::{Form, Walk};
+use crate::walk::{Form, Walk, slim};
 use crate::{Error, Result, Store, View};
 
 /// Four loads a round.
@@ -145,7 +145,7 @@ pub fn reduce(
         };
         let variant = pass.walk.variant("reduce").part(pass.walk.share());
         let ends = [i == 0, i == last];
-        let variant = folded(variant, kind, x.store, ends)?;
+        let variant = folded(variant, kind, x.store, ends, pass.walk.width())?;
         let dispatch = pass.walk.dispatch("reduce", caps, variant, 1)?;
         let dispatch = params(dispatch, kind, x.store, total)?;
         dispatches.push(dispatch.bind("X", from).bind("Y", to));
@@ -160,6 +160,7 @@ fn folded(
     kind: Reduction,
     store: Store,
     [first, last]: [bool; 2],
+    width: usize,
 ) -> Result<Variant> {
     let prod = kind == Reduction::Prod;
     let before = match kind {
@@ -206,6 +207,11 @@ fn folded(
             .part("fold_order")
             .set("MIN", kind == Reduction::Min),
         Reduction::LogSumExp => typed(variant, from, "f32", to).part("fold_lse"),
+        Reduction::LogSum | Reduction::Norm(_) => typed(variant, from, "f32", to)
+            .part("fold_power")
+            .part(slim(width))
+            .set("BEFORE", before)
+            .set("AFTER", after),
         _ => typed(variant, from, "f32", to)
             .part("fold_float")
             .set("PROD", prod)
@@ -228,14 +234,12 @@ fn params(dispatch: Dispatch, kind: Reduction, store: Store, total: usize) -> Re
         let total = index("reduce", "the number of elements of a group", total)?;
         return Ok(dispatch.param("total", total).param("neutral", neutral));
     }
-    let power = match kind {
-        Reduction::Max | Reduction::Min | Reduction::LogSumExp => return Ok(dispatch),
-        Reduction::Norm(p) => p,
-        _ => 1.0,
-    };
-    Ok(dispatch
-        .param("scale", 1.0 / total as f32)
-        .param("power", power))
+    Ok(match kind {
+        Reduction::Max | Reduction::Min | Reduction::LogSumExp => dispatch,
+        Reduction::LogSum => dispatch.param("power", 1.0f32),
+        Reduction::Norm(power) => dispatch.param("power", power),
+        _ => dispatch.param("scale", 1.0 / total as f32),
+    })
 }
 
 /// The types of elements, accumulators and results.

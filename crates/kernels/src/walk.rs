@@ -30,6 +30,11 @@ const SHARED_LANES: [usize; 2] = [16, 256];
 /// Bytes from row to row from which a software adapter is faster on few rows at a time: it prefetches from few pages.
 const FAR: usize = 1024;
 
+/// The part that takes what was loaded at once out of a vec4, for functions of `math`.
+pub(crate) fn slim(width: usize) -> &'static str {
+    if width == 4 { "slim_four" } else { "slim_one" }
+}
+
 /// The type of `width` floats (1 or 4) side by side.
 pub(crate) fn loaded(store: Store, width: usize) -> &'static str {
     match (store, width) {

@@ -183,6 +183,17 @@ impl Operator for LpPool {
         let half = crate::samples::uniform(&[1, 2, 5, 5], 1).cast(DType::F16);
         let half = half.expect("f32 to f16 always works");
         cases.push(Case::new("f16", op(Window::of(&[2, 2]), 2), vec![half]));
+        let special = [0.0, f32::INFINITY, f32::NAN, f32::NEG_INFINITY, -2.0];
+        let special: Vec<f32> = (0..60).map(|i| special[i % 5]).collect();
+        let special = crate::samples::of(&[1, 4, 3, 5], &special);
+        let p = |p| {
+            Case::new(
+                &format!("special, p {p}"),
+                op(Window::of(&[3, 1]), p),
+                vec![special.clone()],
+            )
+        };
+        cases.extend([p(1), p(2), p(3)]);
         pool::both_layouts(cases, |op| match op {
             crate::Op::LpPool(op) => Some(
                 LpPool {

@@ -151,6 +151,13 @@ impl Operator for GlobalPool {
                 }
             }
         }
+        let special = [0.0, f32::INFINITY, f32::NAN, f32::NEG_INFINITY, -2.0];
+        for size in [3, 8] {
+            let x: Vec<f32> = (0..5 * size).map(|i| special[i / size]).collect();
+            let op = GlobalPool { kind: Pool::Lp(3) };
+            let x = samples::of(&[1, 5, size], &x);
+            out.push(Case::new(&format!("special {size}"), op, vec![x]));
+        }
         out
     }
 }

@@ -130,6 +130,26 @@ impl Operator for Lrn {
                 }
             }
         }
+        // Zeros without a bias, no number, and infinities, which make zeros of their neighbours.
+        let special = [0.0, f32::NAN, f32::INFINITY, 1.0];
+        for inner in [3, 4] {
+            let at = |i: usize| {
+                if i < inner {
+                    special[i % 4]
+                } else {
+                    (i % inner) as f32
+                }
+            };
+            let x: Vec<f32> = (0..5 * inner).map(at).collect();
+            let op = Lrn {
+                alpha: 0.3,
+                beta: 0.75,
+                bias: 0.0,
+                size: 3,
+            };
+            let x = samples::of(&[1, 5, inner], &x);
+            out.push(Case::new(&format!("special {inner}"), op, vec![x]));
+        }
         out
     }
 }

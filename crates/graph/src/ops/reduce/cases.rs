@@ -151,5 +151,16 @@ fn special_cases() -> Vec<Case> {
         )
         .constant(&[1]),
     );
+    // Zeros, an infinity, a sum below zero, no number; in single elements, quads and columns.
+    for (shape, axis) in [([5, 3], 1), ([5, 4], 1), ([3, 5], 0), ([4, 8], 0)] {
+        let rows = [0.0, inf, -1.0, nan, 2.0];
+        let groups = shape[1 - axis];
+        let at = |i: usize| if axis == 1 { i / shape[1] } else { i % groups };
+        let x: Vec<f32> = (0..shape[0] * shape[1]).map(|i| rows[at(i) % 5]).collect();
+        let x = vec![samples::of(&shape, &x), samples::ints(&[axis as i64])];
+        let title = format!("LogSum special {shape:?} {axis}");
+        let op = Reduce::new(Reduction::LogSum);
+        out.push(Case::new(&title, op, x).constant(&[1]));
+    }
     out
 }
