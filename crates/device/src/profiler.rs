@@ -1,6 +1,9 @@
 //! How long each dispatch of a replay takes.
 
-use crate::{Buffer, Error, Gpu, Replay, Result};
+use std::ops::Range;
+
+use crate::recorder::{Piece, split};
+use crate::{Buffer, Error, Gpu, Replay, Result, SubmitOptions};
 
 /// Timestamps of one query set (WebGPU allows 4096).
 const QUERIES: u32 = 4096;
@@ -58,19 +61,21 @@ impl Profiler {
     /// Runs a replay, each dispatch in a pass of its own between two timestamps, and tells the replay
     /// its total ([`Replay::set_measured`]).
     ///
-    /// A pass of its own costs a little more than a place in one pass, and dispatches do not overlap.
+    /// A pass of its own costs a little more than a place in one pass, and dispatches do not overlap. Submissions keep to the
+    /// budget and look at token and deadline as those of [`Recorder::submit_paced`].
     ///
     /// # Errors
-    /// The device's sticky error.
-    pub async fn run(&self, replay: &Replay) -> Result<Vec<Timing>> {
+    /// [`Error::Cancelled`] and [`Error::Deadline`] (parts before stay submitted), the device's sticky error.
+    ///
+    /// [`Recorder::submit_paced`]: crate::Recorder::submit_paced
+    pub async fn run(&self, replay: &Replay, options: &SubmitOptions) -> Result<Vec<Timing>> {
         let period = f64::from(self.gpu.queue().get_timestamp_period());
         let mut timings = Vec::with_capacity(replay.len());
         let mut step = 0;
         while step < replay.len() {
             let count = (replay.len() - step).min(QUERIES as usize / 2);
             self.gpu.check()?;
-            self.gpu
-                .doing("profile", || self.record(replay, step, count))?;
+            self.submit(replay, step..step + count, options).await?;
             let bytes = self.gpu.read(&self.resolved, 0, count as u64 * 16).await?;
             for (i, pair) in bytes.as_chunks::<16>().0.iter().enumerate() {
                 let [start, end] = [0, 8].map(|at| {
@@ -96,13 +101,48 @@ impl Profiler {
         Ok(timings)
     }
 
-    fn record(&self, replay: &Replay, first: usize, count: usize) {
+    /// Submits steps in the parts of a budget, with at most two under way; the timestamps of all are in `resolved` then.
+    async fn submit(
+        &self,
+        replay: &Replay,
+        steps: Range<usize>,
+        options: &SubmitOptions,
+    ) -> Result<()> {
+        let first = steps.start;
+        let end = steps.end;
+        let pieces = vec![Piece::Run(replay, steps)];
+        let mut before = None;
+        for piece in split(pieces, options.budget, self.gpu.caps().kind)
+            .into_iter()
+            .flatten()
+        {
+            let Piece::Run(_, part) = piece else { continue };
+            options.allow()?;
+            let resolved = (part.end == end).then_some(2 * (end - first) as u32);
+            let submission = self
+                .gpu
+                .doing("profile", || self.record(replay, first, part, resolved))?;
+            if let Some(done) = before.replace(self.gpu.submitted(submission)) {
+                done.await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits steps, step `first` having the first timestamps, and resolves so many after them.
+    fn record(
+        &self,
+        replay: &Replay,
+        first: usize,
+        steps: Range<usize>,
+        resolved: Option<u32>,
+    ) -> wgpu::SubmissionIndex {
         let mut encoder = self
             .gpu
             .device()
             .create_command_encoder(&Default::default());
-        for i in 0..count {
-            let query = 2 * i as u32;
+        for step in steps {
+            let query = 2 * (step - first) as u32;
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
                 timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
@@ -111,9 +151,11 @@ impl Profiler {
                     end_of_pass_write_index: Some(query + 1),
                 }),
             });
-            replay.encode(&mut pass, first + i..first + i + 1);
+            replay.encode(&mut pass, step..step + 1);
         }
-        encoder.resolve_query_set(&self.queries, 0..2 * count as u32, self.resolved.raw(), 0);
-        self.gpu.submit(Some(encoder.finish()));
+        if let Some(queries) = resolved {
+            encoder.resolve_query_set(&self.queries, 0..queries, self.resolved.raw(), 0);
+        }
+        self.gpu.submit(Some(encoder.finish()))
     }
 }

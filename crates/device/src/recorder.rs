@@ -48,7 +48,7 @@ pub struct Recorder<'a> {
     error: Option<Error>,
 }
 
-enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     Run(&'a Replay, Range<usize>),
     Copy {
         from: (&'a Buffer, u64),
@@ -105,7 +105,7 @@ impl SubmitOptions {
     }
 
     /// An error where nothing more may be submitted.
-    fn allow(&self) -> Result<()> {
+    pub(crate) fn allow(&self) -> Result<()> {
         if self.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
             return Err(Error::Cancelled);
         }
@@ -237,41 +237,51 @@ impl<'a> Recorder<'a> {
         Ok(submission)
     }
 
-    /// The parts of a budget, each a submission.
     fn split(&mut self, budget: Budget) -> Vec<Vec<Piece<'a>>> {
-        let pieces = std::mem::take(&mut self.pieces);
-        let kind = self.gpu.caps().kind;
-        let limit = match budget {
-            Budget::Auto if kind != AdapterKind::Software => 250e6,
-            Budget::Auto | Budget::Unlimited => f64::INFINITY,
-            Budget::Time(time) => time.as_nanos() as f64,
-        };
-        if limit.is_infinite() {
-            return vec![pieces];
-        }
-        let guess = nanoseconds_per_work(kind);
-        let (mut parts, mut part, mut spent) = (Vec::new(), Vec::new(), 0.0);
-        for piece in pieces {
-            let Piece::Run(replay, steps) = piece else {
-                part.push(piece);
-                continue;
-            };
-            let pace = replay.pace(guess);
-            let mut first = steps.start;
-            for step in steps.clone() {
-                let cost = replay.work(step) as f64 * pace;
-                if spent > 0.0 && spent + cost > limit {
-                    part.push(Piece::Run(replay, first..step));
-                    parts.push(std::mem::take(&mut part));
-                    (first, spent) = (step, 0.0);
-                }
-                spent += cost;
-            }
-            part.push(Piece::Run(replay, first..steps.end));
-        }
-        parts.push(part);
-        parts
+        split(
+            std::mem::take(&mut self.pieces),
+            budget,
+            self.gpu.caps().kind,
+        )
     }
+}
+
+/// The parts of a budget, each a submission.
+pub(crate) fn split(
+    pieces: Vec<Piece<'_>>,
+    budget: Budget,
+    kind: AdapterKind,
+) -> Vec<Vec<Piece<'_>>> {
+    let limit = match budget {
+        Budget::Auto if kind != AdapterKind::Software => 250e6,
+        Budget::Auto | Budget::Unlimited => f64::INFINITY,
+        Budget::Time(time) => time.as_nanos() as f64,
+    };
+    if limit.is_infinite() {
+        return vec![pieces];
+    }
+    let guess = nanoseconds_per_work(kind);
+    let (mut parts, mut part, mut spent) = (Vec::new(), Vec::new(), 0.0);
+    for piece in pieces {
+        let Piece::Run(replay, steps) = piece else {
+            part.push(piece);
+            continue;
+        };
+        let pace = replay.pace(guess);
+        let mut first = steps.start;
+        for step in steps.clone() {
+            let cost = replay.work(step) as f64 * pace;
+            if spent > 0.0 && spent + cost > limit {
+                part.push(Piece::Run(replay, first..step));
+                parts.push(std::mem::take(&mut part));
+                (first, spent) = (step, 0.0);
+            }
+            spent += cost;
+        }
+        part.push(Piece::Run(replay, first..steps.end));
+    }
+    parts.push(part);
+    parts
 }
 
 /// A guess at the slow end of each kind, so that a budget is kept before anything is measured.
@@ -321,5 +331,91 @@ fn encode(encoder: &mut wgpu::CommandEncoder, pieces: &[Piece<'_>]) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::Caps;
+    use crate::replay::Step;
+
+    /// A replay of steps that are nothing but work.
+    fn replay(work: &[u64]) -> Replay {
+        let step = |work: &u64| Step {
+            program: 0,
+            operands: 0,
+            params: None,
+            groups: [1; 3],
+            work: *work,
+            label: 0,
+        };
+        Replay {
+            steps: work.iter().map(step).collect(),
+            programs: Vec::new(),
+            operands: Vec::new(),
+            params: Vec::new(),
+            work: work.iter().sum(),
+            measured: AtomicU64::new(0),
+        }
+    }
+
+    /// The steps of each part.
+    fn parts(pieces: Vec<Piece<'_>>, budget: Budget, caps: &Caps) -> Vec<Vec<Range<usize>>> {
+        let steps = |piece: Piece<'_>| match piece {
+            Piece::Run(_, steps) => steps,
+            Piece::Copy { .. } => panic!("no copy was recorded"),
+        };
+        let parts = split(pieces, budget, caps.kind).into_iter();
+        parts
+            .map(|part| part.into_iter().map(steps).collect())
+            .collect()
+    }
+
+    fn whole(replay: &Replay) -> Vec<Piece<'_>> {
+        vec![Piece::Run(replay, 0..replay.len())]
+    }
+
+    #[test]
+    fn the_automatic_budget_is_250_ms_of_estimated_or_measured_work() {
+        let mut caps = Caps::webgpu_default();
+        let mut split = |replay: &Replay, kind| {
+            caps.kind = kind;
+            parts(whole(replay), Budget::Auto, &caps)
+        };
+        // 100 ms each where a unit of work is guessed to take 10 ps.
+        let steps = replay(&[10_000_000_000; 5]);
+        for kind in [AdapterKind::Integrated, AdapterKind::Unknown] {
+            assert_eq!(split(&steps, kind), [[0..2], [2..4], [4..5]]);
+        }
+        // A discrete one does it in 5 ms, and nothing kills a software adapter's.
+        assert_eq!(split(&steps, AdapterKind::Discrete), [[0..5]]);
+        assert_eq!(split(&steps, AdapterKind::Software), [[0..5]]);
+        // What was measured counts instead of the guess: 60 ms a step.
+        steps.set_measured(Duration::from_millis(300));
+        for kind in [AdapterKind::Integrated, AdapterKind::Discrete] {
+            assert_eq!(split(&steps, kind), [[0..4], [4..5]]);
+        }
+        // A step that alone is over the budget has a part of its own.
+        let long = replay(&[1, 100_000_000_000, 1, 1]);
+        assert_eq!(split(&long, AdapterKind::Unknown), [[0..1], [1..2], [2..4]]);
+    }
+
+    #[test]
+    fn a_part_goes_on_over_replays() {
+        let caps = Caps::webgpu_default();
+        let (a, b) = (replay(&[1; 3]), replay(&[1; 3]));
+        for replay in [&a, &b] {
+            replay.set_measured(Duration::from_millis(3));
+        }
+        let both = || vec![Piece::Run(&a, 0..3), Piece::Run(&b, 0..3)];
+        let budget = Budget::Time(Duration::from_millis(2));
+        let expected = [vec![0..2], vec![2..3, 0..1], vec![1..3]];
+        assert_eq!(parts(both(), budget, &caps), expected);
+        assert_eq!(parts(both(), Budget::Unlimited, &caps), [[0..3, 0..3]]);
+        let least = Budget::Time(Duration::ZERO);
+        assert_eq!(parts(whole(&a), least, &caps), [[0..1], [1..2], [2..3]]);
     }
 }

@@ -205,7 +205,8 @@ fn the_profiler_times_every_step() {
     let replay = bind(&gpu, &steps, std::slice::from_ref(&buffer)).unwrap();
     let profiler = Profiler::new(&gpu).unwrap();
     let start = Instant::now();
-    let timings = gpu.block_on(profiler.run(&replay)).unwrap();
+    let options = SubmitOptions::new();
+    let timings = gpu.block_on(profiler.run(&replay, &options)).unwrap();
     let wall = start.elapsed().as_nanos() as u64;
     assert_eq!(
         timings
@@ -217,11 +218,36 @@ fn the_profiler_times_every_step() {
     let total: u64 = timings.iter().map(|t| t.nanoseconds).sum();
     assert!(total > 0 && total <= wall, "{total} ns of {wall} ns");
     assert_eq!(words(&gpu, &buffer, 1), [1 << 20]);
+    // In parts of one step the same timestamps are taken.
+    let least = SubmitOptions::new().budget(Budget::Time(Duration::ZERO));
+    let timings = gpu.block_on(profiler.run(&replay, &least)).unwrap();
+    assert_eq!(timings.len(), 3);
+    assert!(timings.iter().any(|t| t.nanoseconds > 0));
+    profiling_stops(&gpu, &profiler, &replay, &least);
     let none = open(GpuOptions::new().default_limits_only()).unwrap();
     assert!(matches!(
         Profiler::new(&none),
         Err(Error::Unsupported { .. })
     ));
+}
+
+/// A token that is cancelled before the first part, and one between two, as in `a_budget_splits_and_a_token_cancels`.
+fn profiling_stops(gpu: &Gpu, profiler: &Profiler, replay: &Replay, parts: &SubmitOptions) {
+    let token = CancelToken::new();
+    token.cancel();
+    let options = SubmitOptions::new().cancel(token);
+    let stopped = gpu.block_on(profiler.run(replay, &options));
+    assert_eq!(stopped, Err(Error::Cancelled));
+    let cancelled = (0..200).any(|_| {
+        let token = CancelToken::new();
+        let options = parts.clone().cancel(token.clone());
+        let mut run = Box::pin(profiler.run(replay, &options));
+        let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        let pending = run.as_mut().poll(cx).is_pending();
+        token.cancel();
+        pending && gpu.block_on(run) == Err(Error::Cancelled)
+    });
+    assert!(cancelled);
 }
 
 #[test]

@@ -323,7 +323,9 @@ impl Engine {
             if let Some(times) = &mut self.profile {
                 let submitted = recorder.submit(self.meter.until(&self.submit));
                 submitted.map_err(|e| self.meter.ended(e))?;
-                times.extend(profiled(gpu, graph, &bound.plan.stages[index], replay).await?);
+                let (stage, options) = (&bound.plan.stages[index], self.meter.until(&self.submit));
+                let timed = profiled(gpu, graph, stage, replay, &options).await;
+                times.extend(timed.map_err(|e| self.meter.ended(e))?);
                 recorder = Recorder::new(gpu);
             } else {
                 recorder = recorder.run(replay);
@@ -374,9 +376,10 @@ async fn profiled(
     graph: &Graph,
     stage: &PlanStage,
     replay: &Replay,
-) -> Result<Vec<NodeTime>> {
+    options: &SubmitOptions,
+) -> std::result::Result<Vec<NodeTime>, tilewright_device::Error> {
     let steps: Vec<_> = stage_dispatches(stage).collect();
-    let timings = Profiler::new(gpu)?.run(replay).await?;
+    let timings = Profiler::new(gpu)?.run(replay, options).await?;
     let time = |timing: &Timing| {
         let (node, shader) = steps[timing.step];
         let node = &graph.nodes()[node as usize];
