@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use crate::gpu::Creating;
 use crate::program::ParamsLayout;
 use crate::replay::Step;
 use crate::{BoundDispatch, Buffer, Error, Gpu, Program, Replay, Result};
@@ -18,7 +19,8 @@ pub(crate) struct Binder<'g> {
     programs: Vec<Arc<Program>>,
     /// By address: the programs of a device are kept, so equal ones are one.
     by_program: HashMap<*const Program, u32>,
-    operands: Vec<wgpu::BindGroup>,
+    /// The bind groups of operands: the step that is the first to use each, and what it binds.
+    operands: Vec<(u32, Arc<Program>, Vec<Range>)>,
     by_operands: HashMap<OperandsKey, u32>,
     /// The uniform buffer's bytes, and where each `Params` lies in it.
     uniform: Vec<u8>,
@@ -26,8 +28,10 @@ pub(crate) struct Binder<'g> {
     layouts: Vec<ParamsLayout>,
 }
 
+/// Buffer, offset and bytes of a binding.
+type Range = (wgpu::Buffer, u64, u64);
 /// Layout (number of bindings and mask of those written) and operands.
-type OperandsKey = (usize, u32, Vec<(wgpu::Buffer, u64, u64)>);
+type OperandsKey = (usize, u32, Vec<Range>);
 
 impl<'g> Binder<'g> {
     pub(crate) fn new(gpu: &'g Gpu) -> Self {
@@ -53,7 +57,7 @@ impl<'g> Binder<'g> {
             Some(layout) => Some((self.layout(layout), self.params(dispatch.params)?)),
             None => None,
         };
-        let operands = self.bind_group(&dispatch.program, dispatch.buffers, at)?;
+        let operands = self.operands(&dispatch.program, &dispatch.buffers, at);
         let programs = &mut self.programs;
         let key = Arc::as_ptr(&dispatch.program);
         let program = *self.by_program.entry(key).or_insert_with(|| {
@@ -171,12 +175,7 @@ impl<'g> Binder<'g> {
         Ok(offset)
     }
 
-    fn bind_group(
-        &mut self,
-        program: &Program,
-        buffers: Vec<(Buffer, u64, u64)>,
-        at: u32,
-    ) -> Result<u32> {
+    fn operands(&mut self, program: &Arc<Program>, buffers: &[(Buffer, u64, u64)], at: u32) -> u32 {
         let ranges = buffers.iter().map(|(buffer, offset, bytes)| {
             let end = buffer.bytes();
             (
@@ -187,65 +186,35 @@ impl<'g> Binder<'g> {
         });
         let key: OperandsKey = (buffers.len(), program.writable(), ranges.collect());
         if let Some(found) = self.by_operands.get(&key) {
-            return Ok(*found);
+            return *found;
         }
-        let entries: Vec<_> = key
-            .2
-            .iter()
-            .enumerate()
-            .map(|(i, range)| entry(i as u32, range))
-            .collect();
-        let variant = &program.key().variant;
-        let place = format_args!("the operands of step {at}, {variant}");
-        let group = self.gpu.creating(place, 0, || {
-            self.gpu
-                .device()
-                .create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: None,
-                    layout: program.layout(),
-                    entries: &entries,
-                })
-        })?;
-        self.operands.push(group);
+        self.operands.push((at, program.clone(), key.2.clone()));
         let found = self.operands.len() as u32 - 1;
         self.by_operands.insert(key, found);
-        Ok(found)
+        found
     }
 
     pub(crate) fn finish(mut self) -> Result<Replay> {
-        let mut params = Vec::with_capacity(self.layouts.len());
         if let Some(largest) = self.layouts.iter().map(|layout| layout.bytes).max() {
             // The last parameters' binding is larger than they are.
             let size = (self.uniform.len() + largest as usize).next_multiple_of(4);
             self.uniform.resize(size, 0);
-            let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-            let uniform = self
-                .gpu
-                .raw_buffer("a plan's parameters", size as u64, usage)?;
+        }
+        let (uniform, params, operands) =
+            self.gpu.creating_all("a plan's bindings", |creating| {
+                let (uniform, params) = self.create_params(creating)?;
+                Ok((uniform, params, self.create_operands(creating)?))
+            })?;
+        if let Some(uniform) = uniform {
             self.gpu
-                .write(&Buffer::from_wgpu(uniform.clone()), 0, &self.uniform)?;
-            for ParamsLayout { layout, bytes } in &self.layouts {
-                let range = (uniform.clone(), 0, u64::from(*bytes));
-                params.push(self.gpu.creating("a plan's parameters", 0, || {
-                    self.gpu
-                        .device()
-                        .create_bind_group(&wgpu::BindGroupDescriptor {
-                            label: None,
-                            layout,
-                            entries: &[entry(0, &range)],
-                        })
-                })?);
-            }
+                .write(&Buffer::from_wgpu(uniform), 0, &self.uniform)?;
         }
         let work = self
             .steps
             .iter()
             .fold(0u64, |sum, step| sum.saturating_add(step.work));
         let Self {
-            steps,
-            programs,
-            operands,
-            ..
+            steps, programs, ..
         } = self;
         Ok(Replay {
             steps,
@@ -256,6 +225,42 @@ impl<'g> Binder<'g> {
             measured: AtomicU64::new(0),
         })
     }
+
+    /// The uniform buffer, where there are parameters, and a bind group of it for each layout.
+    fn create_params(
+        &self,
+        creating: Creating<'_>,
+    ) -> Result<(Option<wgpu::Buffer>, Vec<wgpu::BindGroup>)> {
+        if self.layouts.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        let (place, bytes) = ("a plan's parameters", self.uniform.len() as u64);
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some(place),
+            size: bytes,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        };
+        let device = self.gpu.device();
+        let uniform = creating.one(place, bytes, || device.create_buffer(&descriptor))?;
+        let group = |ParamsLayout { layout, bytes }: &ParamsLayout| {
+            let range = (uniform.clone(), 0, u64::from(*bytes));
+            let entries = [entry(0, &range)];
+            creating.one(place, 0, || self.gpu.bind_group(layout, &entries))
+        };
+        let groups = self.layouts.iter().map(group).collect::<Result<_>>()?;
+        Ok((Some(uniform), groups))
+    }
+
+    fn create_operands(&self, creating: Creating<'_>) -> Result<Vec<wgpu::BindGroup>> {
+        let group = |(at, program, ranges): &(u32, Arc<Program>, Vec<Range>)| {
+            let entries = ranges.iter().enumerate();
+            let entries: Vec<_> = entries.map(|(i, range)| entry(i as u32, range)).collect();
+            let place = format_args!("the operands of step {at}, {}", program.key().variant);
+            creating.one(place, 0, || self.gpu.bind_group(program.layout(), &entries))
+        };
+        self.operands.iter().map(group).collect()
+    }
 }
 
 /// Bytes of a binding.
@@ -263,10 +268,7 @@ fn size(bytes: u64) -> u64 {
     bytes.max(1).next_multiple_of(BINDING_STEP)
 }
 
-fn entry<'a>(
-    binding: u32,
-    (buffer, offset, bytes): &'a (wgpu::Buffer, u64, u64),
-) -> wgpu::BindGroupEntry<'a> {
+fn entry<'a>(binding: u32, (buffer, offset, bytes): &'a Range) -> wgpu::BindGroupEntry<'a> {
     let size = std::num::NonZero::new(*bytes);
     let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
         buffer,

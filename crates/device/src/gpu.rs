@@ -1,6 +1,6 @@
 //! An opened device.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::adapter::{self, AdapterInfo, GpuOptions};
@@ -30,6 +30,8 @@ struct Inner {
     health: Arc<Health>,
     memory: Arc<Memory>,
     programs: Programs,
+    /// Made so far.
+    bind_groups: AtomicUsize,
     /// Buffers that reads go through, kept between reads.
     staging: Mutex<Vec<Buffer>>,
     /// Bytes written since the last submission, about: embedders submit too.
@@ -114,6 +116,7 @@ impl Gpu {
             poller: Poller::new(&device, &health),
             memory: Memory::new(options.memory_limit),
             programs: Programs::default(),
+            bind_groups: AtomicUsize::new(0),
             staging: Mutex::default(),
             staged: AtomicUsize::new(0),
             device,
@@ -265,22 +268,61 @@ impl Gpu {
         &self.0.staging
     }
 
-    /// Creates something in error scopes, where they answer at once; elsewhere its error is told later.
+    /// Creates something in error scopes. In a browser they answer later: there the error is the sticky one, and scopes are
+    /// only for an embedder's device, whose handler is not ours.
     pub(crate) fn creating<T>(
         &self,
         place: impl std::fmt::Display,
         bytes: u64,
         create: impl FnOnce() -> T,
     ) -> Result<T> {
-        if !platform::ERRORS_ARE_IMMEDIATE {
+        if !platform::ERRORS_ARE_IMMEDIATE && !self.0.foreign {
             return Ok(create());
         }
         let scopes = Scopes::push(self.device());
         let created = create();
-        match scopes.pop_now() {
+        let place = place.to_string();
+        let (health, late) = (self.0.health.clone(), place.clone());
+        let later = move |error| health.report(typed(error, &late, bytes));
+        match platform::at_once(scopes.pop(), later) {
             None => Ok(created),
-            Some(error) => Err(typed(error, &place.to_string(), bytes)),
+            Some(error) => Err(typed(error, &place, bytes)),
         }
+    }
+
+    /// Creates several things in one set of error scopes. Where that fails they are created again, each in its own, so that
+    /// the error names the one.
+    pub(crate) fn creating_all<T>(
+        &self,
+        place: &str,
+        create: impl Fn(Creating<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let creating = |singly| Creating { gpu: self, singly };
+        match self.creating(place, 0, || create(creating(false))) {
+            Ok(created) => created,
+            Err(_) => create(creating(true)),
+        }
+    }
+
+    /// A bind group, in the error scopes around it.
+    pub(crate) fn bind_group(
+        &self,
+        layout: &wgpu::BindGroupLayout,
+        entries: &[wgpu::BindGroupEntry<'_>],
+    ) -> wgpu::BindGroup {
+        self.0.bind_groups.fetch_add(1, Ordering::Relaxed);
+        let descriptor = wgpu::BindGroupDescriptor {
+            label: None,
+            layout,
+            entries,
+        };
+        self.device().create_bind_group(&descriptor)
+    }
+
+    /// How many bind groups were made so far: each replay makes its own when it is bound, and none when it runs.
+    #[must_use]
+    pub fn bind_group_count(&self) -> usize {
+        self.0.bind_groups.load(Ordering::Relaxed)
     }
 
     /// Does steady work: in error scopes only on an embedder's device, whose handler is not ours.
@@ -289,6 +331,29 @@ impl Gpu {
             self.creating(place, 0, work)
         } else {
             Ok(work())
+        }
+    }
+}
+
+/// How [`Gpu::creating_all`] creates each of several things.
+#[derive(Clone, Copy)]
+pub(crate) struct Creating<'g> {
+    gpu: &'g Gpu,
+    singly: bool,
+}
+
+impl Creating<'_> {
+    /// Creates one of them.
+    pub(crate) fn one<T>(
+        self,
+        place: impl std::fmt::Display,
+        bytes: u64,
+        create: impl FnOnce() -> T,
+    ) -> Result<T> {
+        if self.singly {
+            self.gpu.creating(place, bytes, create)
+        } else {
+            Ok(create())
         }
     }
 }

@@ -151,18 +151,6 @@ impl Scopes {
             memory.or(validation).or(internal)
         }
     }
-
-    /// Pops the scopes and gives their error where the platform answers at once.
-    pub(crate) fn pop_now(self) -> Option<wgpu::Error> {
-        let mut future = std::pin::pin!(self.pop());
-        match future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
-            Poll::Ready(error) => error,
-            Poll::Pending => None,
-        }
-    }
 }
 
 /// Names an API error.

@@ -10,6 +10,7 @@ mod here {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Condvar, Mutex};
+    use std::task::{Context, Poll, Waker};
     use std::thread::{self, JoinHandle};
 
     use crate::health::{Health, Signal, lock};
@@ -200,6 +201,18 @@ mod here {
         thread::available_parallelism().map_or(1, NonZero::get)
     }
 
+    /// What a future gives that needs no waiting; `later` is for where it does.
+    pub(crate) fn at_once<T>(
+        future: impl Future<Output = Option<T>>,
+        _later: impl FnOnce(T),
+    ) -> Option<T> {
+        let cx = &mut Context::from_waker(Waker::noop());
+        match std::pin::pin!(future).poll(cx) {
+            Poll::Ready(given) => given,
+            Poll::Pending => None,
+        }
+    }
+
     /// Shares a value between handles.
     pub(crate) fn shared<T: Send + Sync>(value: T) -> Arc<T> {
         Arc::new(value)
@@ -210,6 +223,30 @@ mod here {
         /// complete it.
         pub fn block_on<F: Future>(&self, future: F) -> F::Output {
             pollster::block_on(future)
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::time::{Duration, Instant};
+
+        use super::*;
+
+        #[test]
+        fn items_are_mapped_in_order_and_on_several_threads() {
+            let items: Vec<usize> = (0..8).collect();
+            let begun = AtomicUsize::new(0);
+            let patience = Instant::now() + Duration::from_secs(60);
+            let mapped = map_all(&items, |item| {
+                // Ends only when a second item has begun, which one thread would never come to.
+                begun.fetch_add(1, Ordering::Relaxed);
+                while begun.load(Ordering::Relaxed) < workers().min(2) {
+                    assert!(Instant::now() < patience, "nobody else takes an item");
+                    thread::yield_now();
+                }
+                item + 1
+            });
+            assert_eq!(mapped, [1, 2, 3, 4, 5, 6, 7, 8]);
         }
     }
 
@@ -258,6 +295,19 @@ mod here {
 
     pub(crate) fn map_all<T, R>(items: &[T], f: impl Fn(&T) -> R) -> Vec<R> {
         items.iter().map(f).collect()
+    }
+
+    /// Nothing yet: a browser answers with a promise, and what it gives goes to `later`.
+    pub(crate) fn at_once<T: 'static>(
+        future: impl Future<Output = Option<T>> + 'static,
+        later: impl FnOnce(T) + 'static,
+    ) -> Option<T> {
+        wasm_bindgen_futures::spawn_local(async move {
+            if let Some(given) = future.await {
+                later(given);
+            }
+        });
+        None
     }
 
     /// Shares a value between handles on one thread; the same type as natively keeps one API.
