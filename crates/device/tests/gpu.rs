@@ -106,7 +106,7 @@ fn a_pipeline_over_the_limits_is_refused() {
 }
 
 #[test]
-fn programs_are_made_once_and_in_parallel() {
+fn programs_are_made_once() {
     let Some(gpu) = open(GpuOptions::new()) else {
         return;
     };

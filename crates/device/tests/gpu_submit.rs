@@ -90,14 +90,22 @@ fn a_thousand_replays_make_no_new_objects() {
     );
     run(&gpu, &replay);
     assert_eq!(words(&gpu, &buffer, 1024)[127], 3);
-    let held = gpu.memory_stats();
+    let made = |gpu: &Gpu| {
+        (
+            gpu.memory_stats(),
+            gpu.bind_group_count(),
+            gpu.program_count(),
+        )
+    };
+    let before = made(&gpu);
+    assert_eq!((before.1, before.2), (replay.bind_groups(), 2));
     for _ in 0..1000 {
         run(&gpu, &replay);
     }
     gpu.block_on(gpu.done()).unwrap();
     let got = words(&gpu, &buffer, 1024);
     assert_eq!([got[0], got[128], got[512], got[1023]], [3, 1, 1, 1]);
-    assert_eq!(gpu.memory_stats(), held);
+    assert_eq!(made(&gpu), before);
 }
 
 #[test]
