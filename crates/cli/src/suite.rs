@@ -53,23 +53,26 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let bar = ProgressBar::new(tests.len() as u64).with_style(ProgressStyle::with_template(
         "{bar:40} {pos}/{len} {wide_msg} {eta}",
     )?);
-    let (mut worker, mut failed) = (None, 0);
+    let (mut worker, mut failed, mut on_device) = (None, 0, 0);
     for test in &tests {
         bar.set_message(id(Path::new(test)));
-        if let Err(what) = one(test, args, &mut worker) {
-            failed += 1;
-            writeln!(
-                errors,
-                "{}\t{}",
-                id(Path::new(test)),
-                what.replace(['\n', '\t'], " ")
-            )?;
+        match one(test, args, &mut worker) {
+            Ok(wholly) => on_device += usize::from(wholly),
+            Err(what) => {
+                failed += 1;
+                writeln!(
+                    errors,
+                    "{}\t{}",
+                    id(Path::new(test)),
+                    what.replace(['\n', '\t'], " ")
+                )?;
+            }
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
     println!(
-        "{} of {} tests ran (their outputs are not judged here); {failed} errors in {}",
+        "{} of {} tests ran (their outputs are not judged here), {on_device} wholly on the device; {failed} errors in {}",
         tests.len() - failed,
         tests.len(),
         path.display()
@@ -145,8 +148,11 @@ impl Drop for Worker {
     }
 }
 
-/// Gives one test to the worker and waits for its answer.
-fn one(test: &str, args: &Args, worker: &mut Option<Worker>) -> Result<(), String> {
+/// What a worker answers where no step of a test was the host's.
+const ON_DEVICE: &str = "ok on the device";
+
+/// Gives one test to the worker and waits for its answer: whether all of it ran on the device.
+fn one(test: &str, args: &Args, worker: &mut Option<Worker>) -> Result<bool, String> {
     let text = |e: Failure| e.to_string();
     let w = match worker {
         Some(w) => w,
@@ -160,7 +166,7 @@ fn one(test: &str, args: &Args, worker: &mut Option<Worker>) -> Result<(), Strin
     match answer {
         Ok(line) => match line.strip_prefix("error ") {
             Some(what) => Err(what.to_owned()),
-            None => Ok(()),
+            None => Ok(line == ON_DEVICE),
         },
         Err(RecvTimeoutError::Timeout) => {
             *worker = None;
@@ -189,19 +195,21 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<(), Failure> {
             Err(e) => Err(e.to_string()),
         };
         match result {
-            Ok(()) => println!("ok"),
+            Ok(true) => println!("{ON_DEVICE}"),
+            Ok(false) => println!("ok"),
             Err(what) => println!("error {}", what.replace('\n', " ")),
         }
     }
     Ok(())
 }
 
+/// Runs every set of a folder; says whether an adapter ran all of it.
 fn run_folder(
     folder: &Path,
     out: &Path,
     gpu: Option<&Gpu>,
     options: ModelOptions,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let graph = read_graph(&folder.join("model.onnx"), &ReadOptions::new())?;
     let mut session = Session::new(&model(graph, gpu, options))?;
     let mut sets = vec![];
@@ -238,5 +246,5 @@ fn run_folder(
             )?;
         }
     }
-    Ok(())
+    Ok(gpu.is_some() && session.host_steps().is_empty())
 }

@@ -1,11 +1,14 @@
 //! The program on the host: tables, reports, files, and errors that say what is wrong.
 
 mod common;
+#[path = "common/data.rs"]
+mod data;
 #[path = "common/digits.rs"]
 mod digits;
 
 use common::{text, tilewright};
-use digits::{check, check_nodes, file, folder, images, run, table, write};
+use data::{file, folder, images};
+use digits::{check, check_nodes, run, table, write};
 use image::{GrayImage, Luma};
 use tilewright::HostTensor;
 use tilewright::onnx::{load_tensor, save_tensor};
@@ -197,8 +200,9 @@ fn suite_runs_folders_and_lists_errors() {
     assert!(!out.status.success());
     assert!(text(&out.stderr).contains("2 of 3 tests could not run"));
     assert!(
-        text(&out.stdout)
-            .contains("1 of 3 tests ran (their outputs are not judged here); 2 errors"),
+        text(&out.stdout).contains(
+            "1 of 3 tests ran (their outputs are not judged here), 0 wholly on the device; 2 errors"
+        ),
         "{}",
         text(&out.stdout)
     );
@@ -216,12 +220,9 @@ fn suite_runs_folders_and_lists_errors() {
 
 #[test]
 fn sizes_beyond_memory_are_errors() {
-    let model = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../examples/digits/digits.onnx"
-    );
+    let model = file("digits.onnx");
     let more = ["--device", "host", "--size", "batch=100000000"];
-    let out = tilewright(&[&["run", model], &more[..]].concat());
+    let out = tilewright(&[&["run", &model], &more[..]].concat());
     assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
     let said = text(&out.stderr);
     assert!(

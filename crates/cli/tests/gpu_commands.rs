@@ -1,13 +1,16 @@
 //! The program on an adapter: what it lists, what it plans, and that its answers are the references'.
 
 mod common;
+#[path = "common/data.rs"]
+mod data;
 #[path = "common/digits.rs"]
 mod digits;
 #[path = "common/software.rs"]
 mod software;
 
 use common::{text, tilewright};
-use digits::{check, check_nodes, file, folder, images, run, table, write};
+use data::{file, folder, images};
+use digits::{check, check_nodes, run, table, write};
 use serde_json::Value;
 use software::software;
 use tilewright::tensor::{nmse, npy};

@@ -1,35 +1,10 @@
-//! The handwritten digits of the examples, and what comes of them.
+//! Runs of the digits, and what comes of them.
 
-use super::{text, tilewright};
+use super::{file, text, tilewright};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use tilewright::HostTensor;
 use tilewright::tensor::npy;
-use tilewright::{HostTensor, graph::host, onnx::read_model_file};
-
-/// A file of examples/digits.
-pub(crate) fn file(name: &str) -> String {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/digits");
-    format!("{folder}/{name}")
-}
-
-/// The first `count` images, 0..1, and the probabilities that the references make of them.
-pub(crate) fn images(count: usize) -> (HostTensor, HostTensor) {
-    let all = npy::read(&std::fs::read(file("digits_images.npy")).unwrap()).unwrap();
-    let pixels = all.bytes()[..64 * count].iter();
-    let pixels = pixels.map(|ink| f32::from(*ink) / 16.0).collect();
-    let images = HostTensor::from_vec([count, 1, 8, 8], pixels).unwrap();
-    let graph = read_model_file(file("digits.onnx")).unwrap();
-    let expected = host::run(&graph, std::slice::from_ref(&images)).unwrap();
-    (images, expected.into_iter().next().unwrap())
-}
-
-/// An empty folder for one test; left there for whoever looks into a failure.
-pub(crate) fn folder(test: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
-    drop(std::fs::remove_dir_all(&folder));
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
-}
 
 /// Writes a tensor beside the outputs of a test.
 pub(crate) fn write(folder: &Path, name: &str, tensor: &HostTensor) -> String {
