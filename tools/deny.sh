@@ -41,6 +41,14 @@ if grep '^source = ' Cargo.lock | grep -Fvx "source = \"$registry\""; then
     exit 1
 fi
 
+# What builds here is the oldest Rust that is promised.
+promised=$(sed -n '/^\[workspace.package\]/,/^\[/s/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+pinned=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+case $pinned in
+"$promised" | "$promised".*) [ -n "$promised" ] || { echo "deny: no rust-version in Cargo.toml"; exit 1; } ;;
+*) echo "deny: rust-version is '$promised', but rust-toolchain.toml pins '$pinned'"; exit 1 ;;
+esac
+
 # Who may name what: wgpu is device's alone, naga is for tests and for `tilewright inspect`.
 banned() { # banned CRATE EDGES ALLOWED...
     crate=$1 edges=$2

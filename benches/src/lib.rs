@@ -7,5 +7,5 @@ mod report;
 mod tensors;
 
 pub use measure::{Candidate, Pace, Samples, alternate};
-pub use report::{load_average, machine};
+pub use report::{commit, judge, load_average, machine, timer_quantum};
 pub use tensors::Tensors;

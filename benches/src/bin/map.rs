@@ -2,10 +2,11 @@
 //!
 //! Every function reads and writes f32 tensors far larger than caches. A round runs all candidates in turn; medians of
 //! rounds after a warm-up; the bytes of a function are those of its operands and its result. The result is checked against
-//! f64 at points spread over the tensor.
+//! f64 at points spread over the tensor. `map [--json FILE]`.
 
 use std::time::{Duration, Instant};
 
+use tilewright_benches::machine;
 use tilewright_device::{
     Budget, Buffer, BufferUse, Error, Gpu, GpuOptions, Recorder, Replay, Slot, SubmitOptions,
 };
@@ -70,7 +71,8 @@ const CANDIDATES: [Candidate; 6] = [
     },
 ];
 
-fn main() -> Result<(), Error> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let json = std::env::args().skip_while(|arg| arg != "--json").nth(1);
     let gpu = pollster::block_on(Gpu::new(GpuOptions::new()))?;
     let limit = gpu.caps().limits.binding_bytes.min(128 << 20);
     let rows = limit as usize / 4 / COLUMNS;
@@ -111,6 +113,20 @@ fn main() -> Result<(), Error> {
             speed / copy.1,
             speed / host.1
         );
+    }
+    if let Some(path) = json {
+        let speeds = speeds
+            .iter()
+            .map(|(name, speed)| serde_json::json!({"name": name, "gb_per_second": speed}));
+        let report = serde_json::json!({
+            "format": "tilewright-bench-map",
+            "version": 1,
+            "machine": machine(&gpu),
+            "bytes": bytes,
+            "functions": speeds.collect::<Vec<_>>(),
+        });
+        std::fs::write(&path, format!("{report:#}\n"))?;
+        println!("wrote {path}");
     }
     Ok(())
 }
