@@ -20,6 +20,9 @@ fn compile(shaders: &Value) -> Value {
     report
 }
 
+/// How many shaders the host tests leave at least (1,574 were counted): fewer would be a check of less than it says.
+const FEWEST: u64 = 1500;
+
 const GOOD: &str = "
     @group(0) @binding(0) var<storage, read_write> out: array<f32>;
     @compute @workgroup_size(64)
@@ -90,8 +93,9 @@ fn every_shader_compiles() {
     }
     assert_eq!(report["failed"], json!([]));
     assert!(
-        report["compiled"].as_u64() > Some(0),
-        "none of {} shaders was compiled",
+        report["compiled"].as_u64() >= Some(FEWEST),
+        "{} of {} shaders were compiled, expected {FEWEST}",
+        report["compiled"],
         shaders.len()
     );
 }
