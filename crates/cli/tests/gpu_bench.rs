@@ -1,12 +1,12 @@
-//! `tilewright bench` on the software adapter.
+//! `tilewright bench` on an adapter.
 
+#[path = "common/adapter.rs"]
+mod adapter;
 mod common;
-#[path = "common/software.rs"]
-mod software;
 
+use adapter::adapter;
 use common::{text, tilewright};
 use serde_json::Value;
-use software::software;
 use std::process::Output;
 
 /// `bench sparse` of 96 x 128 x 192, which is a second's work.
@@ -26,7 +26,7 @@ fn sparse(device: &str, more: &[&str]) -> Output {
 
 #[test]
 fn sparse_reports_every_density_and_what_follows_from_the_times() {
-    let Some(device) = software() else { return };
+    let Some(device) = adapter() else { return };
     let out = sparse(
         &device,
         &["--block", "32,64x32", "--sparsity", "0.9,0.5", "--json"],
@@ -72,7 +72,7 @@ fn sparse_reports_every_density_and_what_follows_from_the_times() {
 
 #[test]
 fn sparse_prints_a_table() {
-    let Some(device) = software() else { return };
+    let Some(device) = adapter() else { return };
     let out = sparse(&device, &["--sparsity", "0,0.5,1"]);
     let (table, error) = (text(&out.stdout), text(&out.stderr));
     assert!(out.status.success(), "{error}");
@@ -90,7 +90,7 @@ fn sparse_prints_a_table() {
 
 #[test]
 fn sparse_refuses_what_it_cannot_measure() {
-    let Some(device) = software() else { return };
+    let Some(device) = adapter() else { return };
     for (wrong, says) in [
         (["--block", "0"], "--block 0"),
         (["--block", "wide"], "--block wide"),

@@ -1,23 +1,23 @@
 //! The program on an adapter: what it lists, what it plans, and that its answers are the references'.
 
+#[path = "common/adapter.rs"]
+mod adapter;
 mod common;
 #[path = "common/data.rs"]
 mod data;
 #[path = "common/digits.rs"]
 mod digits;
-#[path = "common/software.rs"]
-mod software;
 
+use adapter::adapter;
 use common::{text, tilewright};
 use data::{file, folder, images};
 use digits::{check, check_nodes, run, table, write};
 use serde_json::Value;
-use software::software;
 use tilewright::tensor::{nmse, npy};
 
 #[test]
 fn adapters_are_listed_with_what_they_can_do() {
-    let Some(key) = software() else { return };
+    let Some(key) = adapter() else { return };
     let listed = text(&tilewright(&["adapters"]).stdout);
     for part in [&*key, "driver", "features", "limits"] {
         assert!(listed.contains(part), "no `{part}` in\n{listed}");
@@ -38,7 +38,7 @@ fn adapters_are_listed_with_what_they_can_do() {
 
 #[test]
 fn run_uses_the_adapter() {
-    let Some(key) = software() else { return };
+    let Some(key) = adapter() else { return };
     let folder = folder("gpu_run");
     let (x, expected) = images(3);
     let input = format!("image={}", write(&folder, "x.npy", &x));
@@ -60,7 +60,7 @@ fn run_uses_the_adapter() {
 /// Devices with default limits are opened without timestamps.
 #[test]
 fn a_profile_that_cannot_be_made_is_said_beside_the_outputs() {
-    let Some(key) = software() else { return };
+    let Some(key) = adapter() else { return };
     let more = ["--default-limits", "--profile"];
     let table = table(&key, &more);
     assert!(table.contains("probability: f32[1, 10]"), "{table}");
@@ -75,7 +75,7 @@ fn a_profile_that_cannot_be_made_is_said_beside_the_outputs() {
 
 #[test]
 fn inspect_shows_every_stage() {
-    let Some(key) = software() else { return };
+    let Some(key) = adapter() else { return };
     let model = file("digits.onnx");
     let inspect = |stage: &str, more: &[&str]| {
         let args = ["inspect", &model, "--device", &key, "--stage", stage];
@@ -108,7 +108,7 @@ fn inspect_shows_every_stage() {
 
 #[test]
 fn an_unknown_adapter_is_named() {
-    let Some(key) = software() else { return };
+    let Some(key) = adapter() else { return };
     let out = tilewright(&["run", &file("digits.onnx"), "--device", "no such key"]);
     let error = text(&out.stderr);
     assert!(!out.status.success());

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{program, text};
+use common::{program, text, tilewright};
 use serde_json::Value;
 use std::path::PathBuf;
 use tilewright::onnx::load_tensor;
@@ -25,6 +25,9 @@ fn resnet18_answers_soon() {
     let out = common::place(env!("CARGO_TARGET_TMPDIR"), "tmp").join("suite_start");
     let graph = tilewright::onnx::read_model_file(model.join("model.onnx")).unwrap();
     let input = format!("{}={}", graph.inputs()[0].0, data("input_0.pb").display());
+
+    let adapters = tilewright(&["adapters"]);
+    assert!(adapters.status.success(), "{}", text(&adapters.stderr));
 
     // The shortest of three: whatever else the machine does only adds to it. Where others take the processors, the processor
     // time stands for it: alone, a program that works on one thing after the other takes no longer.

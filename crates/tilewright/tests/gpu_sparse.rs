@@ -7,6 +7,7 @@ mod message;
 use common::gpu;
 use message::node;
 use prost::Message;
+use std::path::{Path, PathBuf};
 use tilewright::graph::passes::{self, SparseOptions, sparse};
 use tilewright::graph::{Graph, samples};
 use tilewright::onnx::{NoExternalData, proto, read_model, read_model_file, write_tensor};
@@ -182,10 +183,9 @@ fn sparse_initialisers_run_on_the_device() {
 #[test]
 fn models_without_sparse_weights_stay_as_they_are() {
     for name in ["digits", "digits_mlp"] {
-        let path = format!(
-            "{}/../../examples/digits/{name}.onnx",
-            env!("CARGO_MANIFEST_DIR")
-        );
+        let bundle = std::env::var_os("TILEWRIGHT_BUNDLE").map(PathBuf::from);
+        let root = bundle.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
+        let path = root.join(format!("examples/digits/{name}.onnx"));
         let graph = read_model_file(&path).unwrap();
         let after = sparse(&graph, &SparseOptions::new()).unwrap();
         assert_eq!(graph.to_string(), after.to_string(), "{name}");

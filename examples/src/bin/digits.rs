@@ -3,7 +3,6 @@
 //! `cargo run --release -p tilewright-examples --bin digits [--host]`
 
 use std::error::Error;
-use std::path::Path;
 use std::time::Instant;
 use tilewright::tensor::npy;
 use tilewright::{Gpu, GpuOptions, HostTensor, Model, ModelOptions, Session, block_on};
@@ -12,7 +11,7 @@ use tilewright::{Gpu, GpuOptions, HostTensor, Model, ModelOptions, Session, bloc
 const SHOWN: usize = 6;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("digits");
+    let folder = tilewright_examples::digits();
     let images = npy::read(&std::fs::read(folder.join("digits_images.npy"))?)?;
     let labels = npy::read(&std::fs::read(folder.join("digits_labels.npy"))?)?.to_i64()?;
     let pixels: Vec<f32> = images.to_f64().iter().map(|&p| p as f32 / 16.0).collect();

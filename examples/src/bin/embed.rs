@@ -5,7 +5,6 @@
 //! `cargo run --release -p tilewright-examples --bin embed`
 
 use std::error::Error;
-use std::path::Path;
 
 use tilewright::device::wgpu::{self, BufferUsages};
 use tilewright::device::{Buffer, Recorder};
@@ -37,7 +36,7 @@ const PICK: &str = "
     }";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("digits");
+    let folder = tilewright_examples::digits();
     let grey = npy::read(&std::fs::read(folder.join("digits_images.npy"))?)?;
     let grey: Vec<u32> = grey.to_f64().iter().map(|&p| p as u32).collect();
     let labels = npy::read(&std::fs::read(folder.join("digits_labels.npy"))?)?.to_i64()?;

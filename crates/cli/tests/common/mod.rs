@@ -12,7 +12,9 @@ pub(crate) fn place(baked: &str, in_bundle: &str) -> PathBuf {
 }
 
 pub(crate) fn program() -> Command {
-    Command::new(place(env!("CARGO_BIN_EXE_tilewright"), "bin/tilewright"))
+    // Not there where these tests are part of another package, that of bundles.
+    let built = option_env!("CARGO_BIN_EXE_tilewright").unwrap_or_default();
+    Command::new(place(built, "bin/tilewright"))
 }
 
 pub(crate) fn tilewright(args: &[&str]) -> Output {

@@ -9,7 +9,7 @@ use tilewright::onnx::{
     Error, ModelDir, Size, ValueInfo, decode_model, read_model, read_value_info,
 };
 
-use crate::models::{Test, folders, real, suite};
+use super::models::{Test, folders, real, suite};
 
 /// What a model says of the values that its nodes make. Tools that fuse nodes leave words on values that are no more.
 fn told(graph: &GraphProto) -> Vec<&ValueInfoProto> {

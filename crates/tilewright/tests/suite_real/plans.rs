@@ -2,7 +2,7 @@
 
 use tilewright::{Gpu, Session};
 
-use crate::models::{adapter, default_limits, real};
+use super::models::{adapter, default_limits, real};
 
 /// The nodes whose output shapes depend on data, by model and operator: how many boxes survive is known when they have
 /// been compared. Whatever else is on the host is a gap.
