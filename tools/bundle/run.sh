@@ -17,7 +17,13 @@ while [ $# -gt 0 ]; do
     case $1 in
     --quick) quick=1 ;;
     --suite) shift && suite=${1:?--suite needs a folder} ;;
-    --only) shift && only="$only ${1:?--only needs a stage}" ;;
+    --only)
+        shift
+        case ${1:-} in
+        adapters | demo | examples | tests | conformance | benches) only="$only $1" ;;
+        *) echo "no stage is called '${1:-}'" >&2 && exit 2 ;;
+        esac
+        ;;
     -h | --help) usage && exit ;;
     -*) usage >&2 && exit 2 ;;
     *) out=$1 ;;
@@ -131,6 +137,7 @@ fi
 ! wanted tests || tests
 [ -z "$suite" ] || ! wanted conformance || stage conformance conformance
 ! wanted benches || benches
+[ -s "$out/summary.txt" ] || { failed=1 && echo "nothing was run"; }
 echo
 echo "$(grep -c ' ok ' "$out/summary.txt") ok, $(grep -c ' FAILED ' "$out/summary.txt") failed; logs and reports in $out"
 exit $failed
