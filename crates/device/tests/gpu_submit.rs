@@ -66,6 +66,28 @@ fn operands_that_may_not_lie_beside_each_other_are_refused() {
     assert!(error.to_string().contains("%0 has no place"), "{error}");
 }
 
+/// All bind groups are made together; the error names the step whose buffer is gone all the same.
+#[test]
+fn the_step_whose_operands_cannot_be_bound_is_named() {
+    let Some(gpu) = open(GpuOptions::new()) else {
+        return;
+    };
+    let [good, gone] = [0, 1].map(|_| gpu.buffer(64, BufferUse::Storage).unwrap());
+    let steps = [fill(16, 1), fill(16, 2), fill(16, 3)];
+    let replay = bind(&gpu, &steps, std::slice::from_ref(&good)).unwrap();
+    let program = replay.program(0).unwrap();
+    gone.raw().destroy();
+    let bound = [&good, &gone, &good].into_iter().zip(&steps);
+    let bound = bound.map(|(buffer, step)| {
+        BoundDispatch::new(program.clone(), step, |_| Some((buffer.clone(), 0))).unwrap()
+    });
+    let error = gpu.replay(bound.collect()).unwrap_err();
+    assert!(matches!(error, Error::Validation { .. }), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("the operands of step 1, fill"), "{error}");
+    gpu.check().unwrap();
+}
+
 #[test]
 fn a_thousand_replays_make_no_new_objects() {
     let Some(gpu) = open(GpuOptions::new()) else {
