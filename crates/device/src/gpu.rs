@@ -32,6 +32,7 @@ struct Inner {
     programs: Programs,
     /// Made so far.
     bind_groups: AtomicUsize,
+    submissions: AtomicUsize,
     /// Buffers that reads go through, kept between reads.
     staging: Mutex<Vec<Buffer>>,
     /// Bytes written since the last submission, about: embedders submit too.
@@ -117,6 +118,7 @@ impl Gpu {
             memory: Memory::new(options.memory_limit),
             programs: Programs::default(),
             bind_groups: AtomicUsize::new(0),
+            submissions: AtomicUsize::new(0),
             staging: Mutex::default(),
             staged: AtomicUsize::new(0),
             device,
@@ -264,6 +266,10 @@ impl Gpu {
         &self.0.staged
     }
 
+    pub(crate) fn submissions(&self) -> &AtomicUsize {
+        &self.0.submissions
+    }
+
     pub(crate) fn staging_pool(&self) -> &Mutex<Vec<Buffer>> {
         &self.0.staging
     }
@@ -317,6 +323,12 @@ impl Gpu {
             entries,
         };
         self.device().create_bind_group(&descriptor)
+    }
+
+    /// How many submissions were made so far, of runs, reads and large writes; an embedder's own are not counted.
+    #[must_use]
+    pub fn submission_count(&self) -> usize {
+        self.0.submissions.load(Ordering::Relaxed)
     }
 
     /// How many bind groups were made so far: each replay makes its own when it is bound, and none when it runs.

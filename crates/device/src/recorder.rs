@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use web_time::Instant;
 
+use crate::transfer::Reading;
 use crate::{AdapterKind, Buffer, Error, Gpu, Replay, Result};
 
 /// How much work one submission may hold. Drivers kill those that run for seconds, and a screen that
@@ -200,14 +201,50 @@ impl<'a> Recorder<'a> {
         if let Some(encoder) = self.over.take() {
             return self.gpu.doing("record", || encode(encoder, &self.pieces));
         }
-        let mut before = None;
+        self.pace(options).await?;
+        Ok(())
+    }
+
+    /// [`Recorder::submit_paced`], then reads ranges `(buffer, offset, bytes)` as [`Gpu::read_all`] does. Their copies go with
+    /// the last part, so that what fits one part is one submission. Not for a recorder over a caller's encoder.
+    ///
+    /// # Errors
+    /// As [`Recorder::submit`] and [`Gpu::read`]; [`Error::Unsupported`] over a caller's encoder.
+    pub async fn submit_reading(
+        mut self,
+        options: SubmitOptions,
+        ranges: &[(Buffer, u64, u64)],
+    ) -> Result<Vec<Vec<u8>>> {
+        self.begin()?;
+        if self.over.is_some() {
+            let what = "reading what a caller's encoder computes";
+            return Err(Error::Unsupported { what });
+        }
+        let mut reading = Reading::new(self.gpu, ranges)?;
+        let loads = reading.load()?;
+        let Self { gpu, pieces, .. } = self;
+        let mut all: Recorder<'_> = Recorder::new(gpu);
+        all.pieces = pieces;
+        let copies = loads.iter().flat_map(|load| reading.copies(load));
+        all.pieces
+            .extend(copies.map(|(from, to, bytes)| Piece::Copy { from, to, bytes }));
+        if let Some(submission) = all.pace(options).await? {
+            reading.launched(loads, &submission);
+        }
+        reading.finish().await
+    }
+
+    /// Submits part after part, with at most two under way. The last submission.
+    async fn pace(&mut self, options: SubmitOptions) -> Result<Option<wgpu::SubmissionIndex>> {
+        let (mut before, mut last) = (None, None);
         for part in self.split(options.budget) {
             let submission = self.submit_part(&part, &options)?;
+            last = Some(submission.clone());
             if let Some(done) = before.replace(self.gpu.submitted(submission)) {
                 done.await?;
             }
         }
-        Ok(())
+        Ok(last)
     }
 
     fn begin(&mut self) -> Result<()> {

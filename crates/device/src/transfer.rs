@@ -16,7 +16,7 @@ const READ_LEAST: u64 = 64 << 10;
 const STAGING: usize = 2;
 
 /// A piece of a range of a read, in a staging buffer. All in bytes, copies in multiples of 4.
-struct Piece {
+pub(crate) struct Piece {
     range: usize,
     from: u64,
     to: u64,
@@ -69,6 +69,7 @@ impl Gpu {
     /// Submits commands, after the copies of what was written before.
     pub(crate) fn submit(&self, commands: Option<wgpu::CommandBuffer>) -> wgpu::SubmissionIndex {
         self.staged().store(0, Ordering::Relaxed);
+        self.submissions().fetch_add(1, Ordering::Relaxed);
         self.queue().submit(commands)
     }
 
@@ -86,88 +87,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::read`].
     pub async fn read_all(&self, ranges: &[(Buffer, u64, u64)]) -> Result<Vec<Vec<u8>>> {
-        self.check()?;
-        let mut results: Vec<Vec<u8>> = Vec::with_capacity(ranges.len());
-        let mut copied = Vec::new();
-        for (i, (buffer, offset, bytes)) in ranges.iter().enumerate() {
-            buffer.check_range(self, "read", *offset, *bytes)?;
-            let mut result = Vec::new();
-            let room = usize::try_from(*bytes)
-                .ok()
-                .filter(|n| result.try_reserve_exact(*n).is_ok());
-            if room.is_none() {
-                return Err(Error::OutOfMemory {
-                    what: "bytes read back".into(),
-                    bytes: *bytes,
-                });
-            }
-            results.push(result);
-            if *bytes > 0 && buffer.raw().usage().contains(wgpu::BufferUsages::MAP_READ) {
-                let mapped = buffer.map_once()?;
-                self.mapped(self.map(buffer, buffer.written())).await?;
-                let piece = Piece {
-                    range: i,
-                    from: 0,
-                    to: *offset,
-                    bytes: 0,
-                    skip: 0,
-                    take: *bytes,
-                };
-                unpack(buffer, &[piece], &mut results)?;
-                drop(mapped);
-            } else if *bytes > 0 {
-                copied.push(i);
-            }
-        }
-        let mut flying = VecDeque::new();
-        for chunk in chunks(ranges, &copied) {
-            if flying.len() == STAGING
-                && let Some(oldest) = flying.pop_front()
-            {
-                self.land(oldest, &mut results).await?;
-            }
-            flying.push_back(self.launch(ranges, chunk)?);
-        }
-        while let Some(oldest) = flying.pop_front() {
-            self.land(oldest, &mut results).await?;
-        }
-        self.check()?;
-        Ok(results)
-    }
-
-    /// Submits the copies of one chunk to a staging buffer and maps it.
-    fn launch(&self, ranges: &[(Buffer, u64, u64)], chunk: Vec<Piece>) -> Result<Flight> {
-        let bytes = chunk.last().map_or(0, |piece| piece.to + piece.bytes);
-        let staging = self.staging(bytes)?;
-        let submission = self.doing("read", || {
-            let mut encoder = self.device().create_command_encoder(&Default::default());
-            for piece in &chunk {
-                let from = ranges[piece.range].0.raw();
-                encoder.copy_buffer_to_buffer(
-                    from,
-                    piece.from,
-                    staging.raw(),
-                    piece.to,
-                    piece.bytes,
-                );
-            }
-            self.submit(Some(encoder.finish()))
-        })?;
-        let mapped = self.map(&staging, Some(submission));
-        Ok(Flight {
-            staging,
-            mapped,
-            chunk,
-        })
-    }
-
-    /// Takes the bytes of a chunk out of its staging buffer.
-    async fn land(&self, flight: Flight, results: &mut [Vec<u8>]) -> Result<()> {
-        self.mapped(flight.mapped).await?;
-        unpack(&flight.staging, &flight.chunk, results)?;
-        flight.staging.raw().unmap();
-        self.keep_staging(flight.staging);
-        Ok(())
+        Reading::new(self, ranges)?.finish().await
     }
 
     /// A staging buffer of at least so many bytes, kept from an earlier read where one is large enough.
@@ -194,10 +114,156 @@ impl Gpu {
     }
 }
 
+/// A chunk on its way to a staging buffer.
 struct Flight {
     staging: Buffer,
     mapped: Signalled,
     chunk: Vec<Piece>,
+}
+
+/// A chunk and the staging buffer that it is copied to.
+pub(crate) type Load = (Buffer, Vec<Piece>);
+
+/// Ranges that are read.
+pub(crate) struct Reading<'r> {
+    gpu: &'r Gpu,
+    ranges: &'r [(Buffer, u64, u64)],
+    results: Vec<Vec<u8>>,
+    /// What is not on its way yet.
+    chunks: VecDeque<Vec<Piece>>,
+    flying: VecDeque<Flight>,
+}
+
+impl<'r> Reading<'r> {
+    /// Checks the ranges and makes room for their bytes.
+    pub(crate) fn new(gpu: &'r Gpu, ranges: &'r [(Buffer, u64, u64)]) -> Result<Self> {
+        gpu.check()?;
+        let mut results: Vec<Vec<u8>> = Vec::with_capacity(ranges.len());
+        let mut copied = Vec::new();
+        for (i, (buffer, offset, bytes)) in ranges.iter().enumerate() {
+            buffer.check_range(gpu, "read", *offset, *bytes)?;
+            let mut result = Vec::new();
+            let room = usize::try_from(*bytes)
+                .ok()
+                .filter(|n| result.try_reserve_exact(*n).is_ok());
+            if room.is_none() {
+                return Err(Error::OutOfMemory {
+                    what: "bytes read back".into(),
+                    bytes: *bytes,
+                });
+            }
+            results.push(result);
+            if *bytes > 0 && !is_mapped(buffer) {
+                copied.push(i);
+            }
+        }
+        Ok(Self {
+            gpu,
+            ranges,
+            results,
+            chunks: chunks(ranges, &copied).into(),
+            flying: VecDeque::new(),
+        })
+    }
+
+    /// Staging buffers for as many chunks as may be on their way at a time. The caller submits their [`Reading::copies`].
+    pub(crate) fn load(&mut self) -> Result<Vec<Load>> {
+        let room = STAGING.saturating_sub(self.flying.len());
+        let some = self.chunks.drain(..room.min(self.chunks.len()));
+        let load = |chunk: Vec<Piece>| {
+            let bytes = chunk.last().map_or(0, |piece| piece.to + piece.bytes);
+            Ok((self.gpu.staging(bytes)?, chunk))
+        };
+        some.map(load).collect()
+    }
+
+    /// From, to and bytes of the copies to a staging buffer.
+    pub(crate) fn copies<'a>(
+        &self,
+        (staging, chunk): &'a Load,
+    ) -> impl Iterator<Item = ((&'r Buffer, u64), (&'a Buffer, u64), u64)> + use<'a, 'r> {
+        let ranges = self.ranges;
+        chunk.iter().map(move |piece| {
+            let from = (&ranges[piece.range].0, piece.from);
+            (from, (staging, piece.to), piece.bytes)
+        })
+    }
+
+    /// Maps what a submission copied.
+    pub(crate) fn launched(&mut self, loads: Vec<Load>, submission: &wgpu::SubmissionIndex) {
+        for (staging, chunk) in loads {
+            let mapped = self.gpu.map(&staging, Some(submission.clone()));
+            self.flying.push_back(Flight {
+                staging,
+                mapped,
+                chunk,
+            });
+        }
+    }
+
+    /// The bytes, once all are here.
+    pub(crate) async fn finish(mut self) -> Result<Vec<Vec<u8>>> {
+        self.read_mapped().await?;
+        loop {
+            for load in self.load()? {
+                let submission = self.gpu.doing("read", || self.submit(&load))?;
+                self.launched(vec![load], &submission);
+            }
+            let Some(oldest) = self.flying.pop_front() else {
+                break;
+            };
+            self.land(oldest).await?;
+        }
+        self.gpu.check()?;
+        Ok(self.results)
+    }
+
+    /// Reads the buffers that are mapped themselves.
+    async fn read_mapped(&mut self) -> Result<()> {
+        for (i, (buffer, offset, bytes)) in self.ranges.iter().enumerate() {
+            if *bytes == 0 || !is_mapped(buffer) {
+                continue;
+            }
+            let mapped = buffer.map_once()?;
+            let mapping = self.gpu.map(buffer, buffer.written());
+            self.gpu.mapped(mapping).await?;
+            let piece = Piece {
+                range: i,
+                from: 0,
+                to: *offset,
+                bytes: 0,
+                skip: 0,
+                take: *bytes,
+            };
+            unpack(buffer, &[piece], &mut self.results)?;
+            drop(mapped);
+        }
+        Ok(())
+    }
+
+    /// Submits the copies to a staging buffer.
+    fn submit(&self, load: &Load) -> wgpu::SubmissionIndex {
+        let device = self.gpu.device();
+        let mut encoder = device.create_command_encoder(&Default::default());
+        for ((from, at), (to, to_at), bytes) in self.copies(load) {
+            encoder.copy_buffer_to_buffer(from.raw(), at, to.raw(), to_at, bytes);
+        }
+        self.gpu.submit(Some(encoder.finish()))
+    }
+
+    /// Takes the bytes of a chunk out of its staging buffer.
+    async fn land(&mut self, flight: Flight) -> Result<()> {
+        self.gpu.mapped(flight.mapped).await?;
+        unpack(&flight.staging, &flight.chunk, &mut self.results)?;
+        flight.staging.raw().unmap();
+        self.gpu.keep_staging(flight.staging);
+        Ok(())
+    }
+}
+
+/// Whether a buffer is mapped to be read, not copied from.
+fn is_mapped(buffer: &Buffer) -> bool {
+    buffer.raw().usage().contains(wgpu::BufferUsages::MAP_READ)
 }
 
 /// Cuts ranges into chunks of pieces that fit a staging buffer; several small ranges share one.
@@ -256,7 +322,7 @@ fn unpack(staging: &Buffer, chunk: &[Piece], results: &mut [Vec<u8>]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::GpuOptions;
+    use crate::{GpuOptions, Recorder, SubmitOptions};
 
     /// The number of a submission made now; wgpu counts them and shows it only for debugging.
     fn submission(gpu: &Gpu) -> u64 {
@@ -277,6 +343,27 @@ mod tests {
             assert!(gpu.staged().load(Ordering::Relaxed) <= UPLOAD_CHUNK);
         }
         submission(&gpu) - before - 1
+    }
+
+    #[test]
+    fn a_run_is_one_submission_with_what_it_reads() {
+        let gpu = pollster::block_on(Gpu::new(GpuOptions::new().noop())).unwrap();
+        let [a, b] = [0, 1].map(|_| gpu.buffer(40 << 20, BufferUse::Storage).unwrap());
+        let submissions = |ranges: &[(Buffer, u64, u64)]| {
+            let before = gpu.submission_count();
+            gpu.write(&a, 0, &[1; 64]).unwrap();
+            let run = Recorder::new(&gpu).copy(&a, 0, &b, 0, 64);
+            let read = pollster::block_on(run.submit_reading(SubmitOptions::new(), ranges));
+            let lengths: Vec<_> = read.unwrap().iter().map(Vec::len).collect();
+            let wanted: Vec<_> = ranges.iter().map(|range| range.2 as usize).collect();
+            assert_eq!(lengths, wanted);
+            gpu.submission_count() - before
+        };
+        assert_eq!(submissions(&[]), 1);
+        assert_eq!(submissions(&[(b.clone(), 4, 60), (a.clone(), 3, 2)]), 1);
+        // Two staging buffers go with the run, what does not fit them comes later.
+        assert_eq!(submissions(&[(b.clone(), 0, 32 << 20)]), 1);
+        assert_eq!(submissions(&[(b.clone(), 0, 40 << 20)]), 2);
     }
 
     #[test]

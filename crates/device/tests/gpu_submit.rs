@@ -183,6 +183,43 @@ fn a_budget_splits_and_a_token_cancels() {
 }
 
 #[test]
+fn what_a_run_computes_is_read_with_it() {
+    let Some(gpu) = open(GpuOptions::new()) else {
+        return;
+    };
+    // Three staging buffers, so that one is filled in a submission of its own.
+    let count = 10 << 20;
+    let buffer = gpu.buffer(4 * count, BufferUse::Storage).unwrap();
+    let ranges = [(8, 8), (2, 3), (0, 4 * count), (4, 0)];
+    let ranges = ranges.map(|(at, bytes)| (buffer.clone(), at, bytes));
+    for budget in [Budget::Unlimited, Budget::Time(Duration::ZERO)] {
+        let steps = [fill(count as u32, 5), fill(count as u32, 0x0403_0201)];
+        let replay = bind(&gpu, &steps, std::slice::from_ref(&buffer)).unwrap();
+        let options = SubmitOptions::new().budget(budget);
+        let run = Recorder::new(&gpu).run(&replay);
+        let read = gpu.block_on(run.submit_reading(options, &ranges)).unwrap();
+        assert_eq!(read[0], [1, 2, 3, 4, 1, 2, 3, 4]);
+        assert_eq!((&read[1][..], read[3].len()), (&[3, 4, 1][..], 0));
+        assert_eq!(read[2].len() as u64, 4 * count);
+        assert!(
+            read[2]
+                .as_chunks()
+                .0
+                .iter()
+                .all(|word| *word == [1, 2, 3, 4])
+        );
+    }
+    let token = CancelToken::new();
+    token.cancel();
+    let run = Recorder::new(&gpu).submit_reading(SubmitOptions::new().cancel(token), &ranges);
+    assert_eq!(gpu.block_on(run), Err(Error::Cancelled));
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    let over = Recorder::over(&gpu, &mut encoder);
+    let read = gpu.block_on(over.submit_reading(SubmitOptions::new(), &ranges));
+    assert!(matches!(read, Err(Error::Unsupported { .. })), "{read:?}");
+}
+
+#[test]
 fn copies_are_checked() {
     let Some(gpu) = open(GpuOptions::new()) else {
         return;
