@@ -36,6 +36,8 @@ const OWN: [&str; 6] = ["Input", "State", "Sizes", "Map", "Fused", "BsrMatMul"];
 
 /// Reads a model into a graph. `external` answers for tensors whose data lies outside the file.
 ///
+/// Types and shapes that the file declares for values other than inputs are not read: what operators make is inferred.
+///
 /// Large weights are not copied: the graph shares them with `file`, which therefore stays in memory as long as the graph.
 ///
 /// # Errors
@@ -110,6 +112,18 @@ pub fn read_model_file_with(
         source,
     })?;
     read(file, &origin, &ModelDir::of_model(path), options)
+}
+
+/// An input that the caller of a function left out is left out by a node of the body too, and by those of its subgraphs.
+fn leave_out(node: &mut NodeProto, absent: &[&String]) {
+    let names = node.input.iter_mut();
+    names
+        .filter(|n| absent.contains(&&**n))
+        .for_each(String::clear);
+    let graphs = node.attribute.iter_mut().filter_map(|a| a.g.as_mut());
+    for inner in graphs.flat_map(|graph| &mut graph.node) {
+        leave_out(inner, absent);
+    }
 }
 
 fn invalid(what: impl Into<String>) -> Error {
@@ -360,11 +374,7 @@ impl<'a> Reader<'a> {
             .collect();
         for inner in &function.node {
             let mut inner = with_attributes(inner, node, function);
-            // An input that the caller left out is left out in the body too.
-            let names = inner.input.iter_mut();
-            names
-                .filter(|n| absent.contains(&&**n))
-                .for_each(String::clear);
+            leave_out(&mut inner, &absent);
             self.node(&inner)?;
         }
         let mut values = vec![];

@@ -127,6 +127,10 @@ fn rewrite(graph: &mut Graph, mut old: Old<'_>) -> Result<Vec<Value>> {
             old.attrs = Attrs::new(name); // inference: the ratio plays no part
         }
         "BatchNormalization" if version < 14 => {
+            if old.attrs.or("spatial", 1i64)? == 0 {
+                let what = "spatial=0, statistics of each element, is not supported";
+                return Err(Error::op(name, what).at(old.label, name));
+            }
             for gone in ["is_test", "spatial"] {
                 old.attrs.remove(gone);
             }

@@ -1,76 +1,26 @@
 //! Operators of older operator sets, alone in a model that runs on the host: with inputs of known shapes, and with inputs
 //! whose shape nobody knows before the run. Expected values are those of today's operator in the old one's words.
 
+mod common;
+
 use std::slice::from_ref;
 
+use common::{declared, named, node};
 use tilewright_graph::attrs::dtype_code;
 use tilewright_graph::{Attrs, Error, Graph, Model, ModelOptions, Op, Session, host, samples};
-use tilewright_onnx::proto::tensor_shape_proto::{Dimension, dimension};
-use tilewright_onnx::proto::{
-    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto,
-    ValueInfoProto, type_proto,
-};
-use tilewright_onnx::{self as onnx, NoExternalData, encode_model, write_attribute};
+use tilewright_onnx::proto::{GraphProto, NodeProto, ValueInfoProto};
+use tilewright_onnx::{self as onnx, NoExternalData, encode_model};
 use tilewright_tensor::{DType, HostTensor};
-
-/// An input as a model declares it.
-fn declared(name: &str, t: &HostTensor, shape: bool) -> ValueInfoProto {
-    let dim = |&n: &usize| Dimension {
-        value: Some(dimension::Value::DimValue(n as i64)),
-        ..Dimension::default()
-    };
-    let shape = shape.then(|| TensorShapeProto {
-        dim: t.shape().iter().map(dim).collect(),
-    });
-    let tensor = type_proto::Tensor {
-        elem_type: Some(dtype_code(t.dtype()) as i32),
-        shape,
-    };
-    ValueInfoProto {
-        name: Some(name.into()),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
-    }
-}
-
-/// A node that reads `input` and makes `output`.
-fn node(attrs: &Attrs, input: &[&str], output: &str) -> NodeProto {
-    let no_graph = &mut |_: &_| Ok(GraphProto::default());
-    let attribute = attrs.iter();
-    let attribute = attribute.map(|(name, attr)| write_attribute(name, attr, no_graph).unwrap());
-    NodeProto {
-        op_type: Some(attrs.op().into()),
-        attribute: attribute.collect(),
-        input: input.iter().map(|&name| name.into()).collect(),
-        output: vec![output.into()],
-        ..NodeProto::default()
-    }
-}
 
 /// The graph of a model of these nodes, the last of which makes `y`.
 fn model(opset: i64, node: Vec<NodeProto>, input: Vec<ValueInfoProto>) -> onnx::Result<Graph> {
     let graph = GraphProto {
         node,
         input,
-        output: vec![ValueInfoProto {
-            name: Some("y".into()),
-            ..ValueInfoProto::default()
-        }],
+        output: vec![named("y")],
         ..GraphProto::default()
     };
-    let model = ModelProto {
-        ir_version: Some(8),
-        opset_import: vec![OperatorSetIdProto {
-            version: Some(opset),
-            ..OperatorSetIdProto::default()
-        }],
-        graph: Some(graph),
-        ..ModelProto::default()
-    };
-    onnx::read_model(encode_model(&model), &NoExternalData)
+    onnx::read_model(encode_model(&common::model(opset, graph)), &NoExternalData)
 }
 
 /// The graph of a model with one node, whose attributes these are.
