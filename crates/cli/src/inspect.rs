@@ -6,21 +6,31 @@ use crate::run::InputArgs;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use tilewright::{HostTensor, Session, block_on};
+use tilewright::device::AdapterKind;
+use tilewright::graph::lower::{Derived, Place};
+use tilewright::graph::plan::Plan;
+use tilewright::graph::stage::Schedule;
+use tilewright::graph::{Bindings, bind, coverage, passes};
+use tilewright::{Caps, Gpu, Graph, HostTensor, Session, block_on};
 
 /// Arguments of `inspect`.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example: tilewright inspect model.onnx --stage plan --size batch=4\n\
+    after_help = "Examples: tilewright inspect model.onnx --stage plan --size batch=4\n          \
+    tilewright inspect model.onnx --stage coverage --caps discrete\n\
     Inputs not given are random; they matter only where shapes depend on values."
 )]
 pub(crate) struct Args {
     /// The model.
     model: PathBuf,
     /// What to show: the graph after passes, the plan with ranges and bytes, the assembled shaders, or the nodes that
-    /// run on the host.
+    /// run on the host, in bodies of control flow too.
     #[arg(long, value_enum, default_value_t = Stage::Graph)]
     stage: Stage,
+    /// Show it for an adapter of this kind instead of one that is here: what every WebGPU implementation has, lavapipe, or
+    /// a discrete GPU. Parts whose shapes come from a run have no plan then.
+    #[arg(long, value_enum, conflicts_with_all = ["device", "default_limits"])]
+    caps: Option<Kind>,
     #[command(flatten)]
     inputs: InputArgs,
     /// Print JSON (coverage and plan: figures; graph and shaders: their text).
@@ -38,30 +48,113 @@ enum Stage {
     Coverage,
 }
 
+/// Adapters that need not be here.
+#[derive(clap::ValueEnum, Clone, Copy)]
+enum Kind {
+    Default,
+    Software,
+    Discrete,
+}
+
+impl Kind {
+    fn caps(self) -> Caps {
+        let mut caps = Caps::webgpu_default();
+        match self {
+            Kind::Default => return caps,
+            Kind::Software => {
+                caps.kind = AdapterKind::Software;
+                caps.subgroups = Some((8, 8));
+                caps.limits.workgroup_bytes = 32 << 10;
+            }
+            Kind::Discrete => {
+                caps.kind = AdapterKind::Discrete;
+                caps.f16 = true;
+                caps.int8_dot = true;
+                caps.limits.workgroup_bytes = 48 << 10;
+            }
+        }
+        caps.loop_rounds = Caps::loop_rounds_of(caps.kind);
+        caps.limits.invocations = 1024;
+        caps
+    }
+}
+
 /// Prints the stage.
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
-    let gpu = args.device.gpu()?;
     let graph = read_graph(&args.model, &args.inputs.options())?;
-    let mut session = Session::new(&model(graph, gpu.as_ref(), args.device.options()))?;
+    let (gpu, caps) = target(args)?;
+    let memory = args.device.options().limits.memory;
     if args.stage == Stage::Graph {
-        let text = session.graph().to_string();
+        let text = match &caps {
+            Some(caps) => passed(&graph, caps, memory)?.to_string(),
+            None => graph.to_string(),
+        };
         return show(args, json!({"graph": text}), &text);
     }
-    if gpu.is_none() {
-        let what = "plans, shaders and coverage are those of an adapter, and the host has none; use --device gpu, for which a software driver is enough (Debian: apt-get install mesa-vulkan-drivers)";
+    let Some(caps) = caps else {
+        let what = "plans, shaders and coverage are those of an adapter, and the host has none; --caps default shows those of any adapter";
         return Err(what.into());
+    };
+    let inputs = args.inputs.load(&graph, memory)?;
+    match (args.stage, gpu) {
+        (Stage::Coverage, _) => covered(args, &graph, &caps, &inputs),
+        // A run makes every plan, also of parts whose sizes depend on values.
+        (stage, Some(gpu)) => {
+            let named: Vec<(&str, HostTensor)> =
+                (inputs.iter().map(|(n, t)| (n.as_str(), t.clone()))).collect();
+            let mut session = Session::new(&model(graph, Some(&gpu), args.device.options()))?;
+            block_on(session.run(&named))?;
+            planned(args, stage, &session.plans())
+        }
+        (stage, None) => planned(args, stage, &[&bound(&graph, &caps, memory, &inputs)?]),
     }
-    // A run makes every plan, also of parts whose sizes depend on values.
-    let inputs =
-        (args.inputs).load(session.model().graph(), args.device.options().limits.memory)?;
-    let named: Vec<(&str, HostTensor)> =
-        (inputs.iter().map(|(n, t)| (n.as_str(), t.clone()))).collect();
-    block_on(session.run(&named))?;
-    match args.stage {
-        Stage::Coverage => coverage(args, &session),
-        Stage::Plan => plan(args, &session),
-        _ => shaders(args, &session),
+}
+
+/// The adapter, if one is here and wanted, and what to show the stage for; nothing for the host.
+fn target(args: &Args) -> Result<(Option<Gpu>, Option<Caps>), Failure> {
+    if let Some(kind) = args.caps {
+        return Ok((None, Some(kind.caps())));
     }
+    if args.device.device == "gpu" && block_on(Gpu::adapters()).is_empty() {
+        eprintln!("no adapter is here; this is for --caps default");
+        return Ok((None, Some(Kind::Default.caps())));
+    }
+    let gpu = args.device.gpu()?;
+    let caps = gpu.as_ref().map(|gpu| gpu.caps().clone());
+    Ok((gpu, caps))
+}
+
+/// The graph as a session would have it.
+fn passed(graph: &Graph, caps: &Caps, memory: u64) -> Result<Graph, Failure> {
+    Ok(passes::device(&passes::weights(graph, memory)?, caps)?)
+}
+
+/// The plan of what is not late, for the sizes of these inputs.
+fn bound(
+    graph: &Graph,
+    caps: &Caps,
+    memory: u64,
+    inputs: &[(String, HostTensor)],
+) -> Result<Plan, Failure> {
+    let mut bindings = Bindings::default();
+    for ((_, v), (_, tensor)) in graph.inputs().iter().zip(inputs) {
+        let sizes = graph.fact(*v).into_iter().flat_map(|f| &f.shape);
+        for (dim, &size) in sizes.zip(tensor.shape().iter()) {
+            if let Some(symbol) = dim.as_symbol() {
+                bindings.set(symbol.clone(), size as i64);
+            }
+        }
+    }
+    let graph = passed(graph, caps, memory)?;
+    let schedule = Schedule::new(&graph, Some(caps))?;
+    let mut derived = Derived::default();
+    Ok(bind::bind(
+        &graph,
+        &schedule,
+        &bindings,
+        caps,
+        &mut derived,
+    )?)
 }
 
 fn show(args: &Args, json: serde_json::Value, text: &str) -> Result<(), Failure> {
@@ -71,25 +164,54 @@ fn show(args: &Args, json: serde_json::Value, text: &str) -> Result<(), Failure>
     }
 }
 
-fn coverage(args: &Args, session: &Session) -> Result<(), Failure> {
-    let steps = session.host_steps();
-    let dispatches: usize = session.plans().iter().map(|p| p.dispatches().count()).sum();
+fn covered(
+    args: &Args,
+    graph: &Graph,
+    caps: &Caps,
+    inputs: &[(String, HostTensor)],
+) -> Result<(), Failure> {
+    let limits = args.device.options().limits;
+    let found = coverage(graph, caps, &limits)?;
+    let dispatches = bound(graph, caps, limits.memory, inputs)?
+        .dispatches()
+        .count();
     let mut text = String::new();
-    for s in &steps {
+    for s in &found.host {
         text += &format!("host  {} `{}`: {}\n", s.op, s.node, s.reason);
     }
+    let mut late = vec![];
+    for node in &found.late {
+        let place = match &node.place {
+            Some(Place::Host(reason)) => format!("host: {reason}"),
+            Some(_) => "device, by the types of its inputs".to_owned(),
+            None => "not known, as its inputs are late".to_owned(),
+        };
+        text += &format!("late  {} `{}`: {place}\n", node.op, node.node);
+        late.push(json!({"node": node.node, "op": node.op, "place": place}));
+    }
     text += &format!(
-        "{} nodes on the host; {dispatches} dispatches on the device",
-        steps.len()
+        "{} nodes on the host; {} on the device, in {dispatches} dispatches; {} late",
+        found.host.len(),
+        found.device,
+        late.len()
     );
-    let host: Vec<_> = (steps.iter())
+    let host: Vec<_> = (found.host.iter())
         .map(|s| json!({"node": s.node, "op": s.op, "reason": s.reason}))
         .collect();
-    show(args, json!({"host": host, "dispatches": dispatches}), &text)
+    let json = json!({
+        "host": host, "late": late, "device": found.device, "dispatches": dispatches,
+    });
+    show(args, json, &text)
 }
 
-fn plan(args: &Args, session: &Session) -> Result<(), Failure> {
-    let plans = session.plans();
+fn planned(args: &Args, stage: Stage, plans: &[&Plan]) -> Result<(), Failure> {
+    match stage {
+        Stage::Plan => plan(args, plans),
+        _ => shaders(args, plans),
+    }
+}
+
+fn plan(args: &Args, plans: &[&Plan]) -> Result<(), Failure> {
     let text: String = plans.iter().map(|p| p.to_string()).collect();
     let figures: Vec<_> = (plans.iter())
         .map(|p| {
@@ -102,8 +224,7 @@ fn plan(args: &Args, session: &Session) -> Result<(), Failure> {
     show(args, json!({"plans": figures}), &text)
 }
 
-fn shaders(args: &Args, session: &Session) -> Result<(), Failure> {
-    let plans = session.plans();
+fn shaders(args: &Args, plans: &[&Plan]) -> Result<(), Failure> {
     let variants: BTreeSet<String> = (plans.iter())
         .flat_map(|p| p.dispatches())
         .map(|d| text(&d.variant))
