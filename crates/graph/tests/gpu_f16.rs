@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::op;
-use common::{check, gpu};
+use common::hosted::Hosted;
+use common::{check, check_steps, gpu, op};
 use tilewright_device::{BufferUse, Gpu, GpuOptions, Recorder};
 use tilewright_graph::{
     Attrs, Case, DeviceTensor, Fact, Graph, IoBinding, Model, ModelOptions, Op, Session, host,
@@ -13,10 +13,13 @@ use tilewright_graph::{
 use tilewright_tensor::{DType, HostTensor};
 
 fn check_all(gpu: &Gpu) {
-    let (mut failures, mut device) = (vec![], 0);
+    let (mut failures, mut device, mut hosted) = (vec![], 0, Hosted::default());
     for case in Op::cases().iter().filter_map(Case::halved) {
-        match check(&case, gpu) {
-            Ok(all) => device += usize::from(all),
+        match check_steps(&case, gpu) {
+            Ok(steps) => {
+                device += usize::from(steps.is_empty());
+                hosted.note(&case, &steps);
+            }
             Err(e) => failures.push(format!("{} `{}`: {e}", case.op.name(), case.name)),
         }
     }
@@ -31,7 +34,7 @@ fn check_all(gpu: &Gpu) {
         failures.len(),
         failures.join("\n")
     );
-    assert!(device > 500, "only {device} cases ran on the device");
+    hosted.listed();
 }
 
 /// The adapter, and the adapter without its features.

@@ -4,8 +4,12 @@
     reason = "each test binary uses its own part of this module, and `expect` fails in one that uses all"
 )]
 
+pub(crate) mod hosted;
+
 use tilewright_device::{Error as DeviceError, Gpu, GpuOptions};
-use tilewright_graph::{Attrs, Case, Error, Fact, Graph, Model, ModelOptions, Op, Session, Value};
+use tilewright_graph::{
+    Attrs, Case, Error, Fact, Graph, HostStep, Model, ModelOptions, Op, Session, Value,
+};
 use tilewright_tensor::{HostTensor, nmse};
 
 /// The adapter; none only where `TILEWRIGHT_SKIP_GPU=1` says that none is expected.
@@ -65,6 +69,11 @@ pub(crate) fn fed(case: &Case) -> Vec<(String, HostTensor)> {
 
 /// Runs one case; true if a device was used for all of it.
 pub(crate) fn check(case: &Case, gpu: &Gpu) -> Result<bool, String> {
+    Ok(check_steps(case, gpu)?.is_empty())
+}
+
+/// Runs one case; what of it ran on the host.
+pub(crate) fn check_steps(case: &Case, gpu: &Gpu) -> Result<Vec<HostStep>, String> {
     let text = |e: Error| e.to_string();
     let args: Vec<Option<&HostTensor>> = case.inputs.iter().map(Option::as_ref).collect();
     let expected = case.op.reference(&args).map_err(text)?;
@@ -76,6 +85,10 @@ pub(crate) fn check(case: &Case, gpu: &Gpu) -> Result<bool, String> {
     // Twice: the second run replays.
     pollster::block_on(session.run(&fed)).map_err(text)?;
     let outputs = pollster::block_on(session.run(&fed)).map_err(text)?;
+    if outputs.len() != expected.len() {
+        let (got, want) = (outputs.len(), expected.len());
+        return Err(format!("{got} outputs, expected {want}"));
+    }
     for ((name, got), want) in outputs.iter().zip(&expected) {
         if got.shape() != want.shape() || got.dtype() != want.dtype() {
             return Err(format!(
@@ -103,5 +116,5 @@ pub(crate) fn check(case: &Case, gpu: &Gpu) -> Result<bool, String> {
             return Err(format!("{name}: integers differ\n got {got}\nwant {want}"));
         }
     }
-    Ok(session.host_steps().is_empty())
+    Ok(session.host_steps())
 }
