@@ -406,7 +406,7 @@ mod tests {
             let mut caps = Caps::webgpu_default();
             caps.limits.binding_bytes = limit;
             let schedule = Schedule::new(&graph, Some(&caps)).unwrap();
-            let derived = &mut Derived::default();
+            let derived = &Derived::default();
             bind::bind(&graph, &schedule, &sizes, &caps, derived)
         };
         let scores = 4 * 512 * 512;

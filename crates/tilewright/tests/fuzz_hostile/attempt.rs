@@ -1,12 +1,13 @@
-//! What is done with a damaged model: all that can be done without a GPU.
+//! What is done with a damaged model: all that can be done without a GPU, for one of several kinds of adapter.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::HashMap;
 use std::time::Duration;
+use tilewright::device::AdapterKind;
 use tilewright::graph::passes::{self, Known};
 use tilewright::graph::stage::Schedule;
-use tilewright::graph::{Bindings, Fact, bind, lower::Derived};
+use tilewright::graph::{Bindings, Fact, bind, coverage, lower::Derived};
 use tilewright::onnx::{NoExternalData, read_model};
 use tilewright::{
     Caps, DType, Graph, HostTensor, Model, ModelOptions, RunLimits, Session, block_on,
@@ -67,9 +68,12 @@ pub(crate) fn attempt(file: &[u8], given: &[(String, HostTensor)], seed: u64) ->
         };
         bindings.set(symbol, size);
     }
-    let result = planned(&graph, &bindings);
+    let caps = &kinds()[rng.random_range(0..3)];
+    let result = planned(&graph, &bindings, caps);
     reached.planned = result.is_ok();
     result.err().iter().for_each(|e| told(e));
+    let covered = coverage(&graph, caps, &limits());
+    covered.err().iter().for_each(|e| told(e));
     let Some(inputs) = inputs(&graph, &bindings, given, &mut rng) else {
         return reached;
     };
@@ -85,7 +89,7 @@ pub(crate) fn attempt(file: &[u8], given: &[(String, HostTensor)], seed: u64) ->
         });
     let known: HashMap<_, _> = known.collect();
     if let Ok(special) = passes::specialise(&graph, &known) {
-        let _ = planned(&special, &bindings);
+        let _ = planned(&special, &bindings, caps);
     }
     let mut options = ModelOptions::default();
     options.limits = limits();
@@ -101,12 +105,35 @@ pub(crate) fn attempt(file: &[u8], given: &[(String, HostTensor)], seed: u64) ->
     reached
 }
 
-pub(crate) fn planned(graph: &Graph, bindings: &Bindings) -> tilewright::graph::Result<()> {
-    let caps = Caps::webgpu_default();
-    let graph = passes::device(graph, &caps)?;
-    let schedule = Schedule::new(&graph, Some(&caps))?;
+/// Adapters that choose other kernels: default limits; lavapipe, with subgroups of 8 and loops that it cuts; a discrete GPU.
+pub(crate) fn kinds() -> [Caps; 3] {
+    let plain = Caps::webgpu_default();
+    let f16 = |kind| {
+        let mut caps = plain.clone();
+        caps.kind = kind;
+        caps.loop_rounds = Caps::loop_rounds_of(kind);
+        caps.f16 = true;
+        caps.limits.invocations = 1024;
+        caps
+    };
+    let (mut software, mut discrete) = (f16(AdapterKind::Software), f16(AdapterKind::Discrete));
+    software.subgroups = Some((8, 8));
+    software.limits.workgroup_bytes = 32 << 10;
+    discrete.int8_dot = true;
+    discrete.limits.workgroup_bytes = 48 << 10;
+    [plain, software, discrete]
+}
+
+/// Passes, schedule and plan for an adapter.
+pub(crate) fn planned(
+    graph: &Graph,
+    bindings: &Bindings,
+    caps: &Caps,
+) -> tilewright::graph::Result<()> {
+    let graph = passes::device(graph, caps)?;
+    let schedule = Schedule::new(&graph, Some(caps))?;
     let _ = graph.to_string();
-    let plan = bind::bind(&graph, &schedule, bindings, &caps, &Derived::default())?;
+    let plan = bind::bind(&graph, &schedule, bindings, caps, &Derived::default())?;
     let _ = plan.to_string();
     Ok(())
 }

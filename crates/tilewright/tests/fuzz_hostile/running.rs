@@ -9,7 +9,7 @@ use tilewright::onnx::{NoExternalData, read_model};
 use tilewright::{DType, Graph, HostTensor, Model, ModelOptions, RunLimits, Session, block_on};
 
 use crate::alloc::peak_of;
-use crate::attempt::{limits, planned};
+use crate::attempt::{kinds, limits, planned};
 use crate::build::{Net, floats, ints, node, relu, says};
 
 fn run(graph: Graph, inputs: &[(&str, HostTensor)], limits: RunLimits) -> Result<(), GraphError> {
@@ -27,7 +27,9 @@ fn fails(net: Net, inputs: &[(&str, HostTensor)]) -> String {
             Ok(graph) => graph,
             Err(error) => return error.to_string(),
         };
-        let _ = planned(&graph, &Default::default());
+        for caps in kinds() {
+            let _ = planned(&graph, &Default::default(), &caps);
+        }
         match run(graph, inputs, limits()) {
             Err(error) => error.to_string(),
             Ok(()) => panic!("ran"),
@@ -145,7 +147,7 @@ fn layers_of_many_steps() {
         for symbol in graph.symbols() {
             bindings.set(symbol, 1_000_000);
         }
-        let (planned, peak) = peak_of(|| planned(&graph, &bindings));
+        let (planned, peak) = peak_of(|| planned(&graph, &bindings, &kinds()[0]));
         assert!(peak < 64 << 20, "{peak} bytes in use");
         planned
     };
@@ -250,7 +252,9 @@ fn graphs_in_graphs() {
             let begin = std::time::Instant::now();
             let (result, peak) = peak_of(|| match read_model(file.clone(), &NoExternalData) {
                 Ok(graph) => {
-                    let _ = planned(&graph, &Default::default());
+                    for caps in kinds() {
+                        let _ = planned(&graph, &Default::default(), &caps);
+                    }
                     run(graph, &inputs, limits()).map_err(|e| e.to_string())
                 }
                 Err(error) => Err(error.to_string()),
@@ -438,7 +442,7 @@ fn long_chains() {
                     .symbols()
                     .into_iter()
                     .for_each(|s| assert_eq!(bindings.set(s, 3), None));
-                let _ = planned(&graph, &bindings);
+                let _ = planned(&graph, &bindings, &kinds()[0]);
                 let _ = run(graph, &x, limits());
             }
         });
