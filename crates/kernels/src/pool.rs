@@ -110,17 +110,13 @@ pub fn pool(
     }
     let inner = shape.inner();
     let vec = inner.is_multiple_of(4);
-    let (lanes, lanes_part) = if vec {
-        (4, "lanes_four")
-    } else {
-        (1, "lanes_one")
-    };
+    let lanes = if vec { 4 } else { 1 };
     let (variant, lowest) = elements(mode, x, y, vec)?;
+    let variant = reduced(variant, mode, lanes);
     let variant = match indices {
-        Some(_) => reduced(variant, mode, lanes)
-            .part(lanes_part)
-            .part("pool_index"),
-        None => reduced(variant, mode, lanes).part("pool_no_index"),
+        Some(_) if vec => variant.part("lanes_four").part("pool_index"),
+        Some(_) => variant.part("lanes_one").part("pool_index"),
+        None => variant.part("pool_no_index"),
     };
     let size = |n: usize| index(KERNEL, "an extent", n);
     let axes = |[d, h, w]: [usize; 3]| -> Result<[u32; 4]> {

@@ -163,21 +163,7 @@ fn folded(
     width: usize,
 ) -> Result<Variant> {
     let prod = kind == Reduction::Prod;
-    let before = match kind {
-        _ if !first => 0,
-        Reduction::L1 => 1,
-        Reduction::L2 | Reduction::SumSquare => 2,
-        Reduction::Norm(_) => 3,
-        _ => 0u32,
-    };
-    let after = match kind {
-        _ if !last => 0,
-        Reduction::Mean => 1,
-        Reduction::L2 => 2,
-        Reduction::LogSum => 3,
-        Reduction::Norm(_) => 4,
-        _ => 0u32,
-    };
+    let [before, after] = around(kind, [first, last]);
     if !store.is_float() {
         if matches!(kind, Reduction::LogSumExp | Reduction::Norm(_)) || after > 1 {
             return Err(Error::Storage {
@@ -218,6 +204,26 @@ fn folded(
             .set("BEFORE", before)
             .set("AFTER", after),
     })
+}
+
+/// What the shader does to elements before the fold and to results after it, by its numbers.
+fn around(kind: Reduction, [first, last]: [bool; 2]) -> [u32; 2] {
+    let before = match kind {
+        _ if !first => 0,
+        Reduction::L1 => 1,
+        Reduction::L2 | Reduction::SumSquare => 2,
+        Reduction::Norm(_) => 3,
+        _ => 0u32,
+    };
+    let after = match kind {
+        _ if !last => 0,
+        Reduction::Mean => 1,
+        Reduction::L2 => 2,
+        Reduction::LogSum => 3,
+        Reduction::Norm(_) => 4,
+        _ => 0u32,
+    };
+    [before, after]
 }
 
 /// The fold's parameters.
