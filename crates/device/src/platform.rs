@@ -226,6 +226,15 @@ mod here {
         }
     }
 
+    const _: () = {
+        const fn shared_between_threads<T: Send + Sync>() {}
+        shared_between_threads::<crate::Gpu>();
+        shared_between_threads::<crate::Buffer>();
+        shared_between_threads::<crate::Program>();
+        shared_between_threads::<crate::Replay>();
+        shared_between_threads::<crate::Profiler>();
+    };
+
     #[cfg(test)]
     mod tests {
         use std::time::{Duration, Instant};
@@ -249,15 +258,6 @@ mod here {
             assert_eq!(mapped, [1, 2, 3, 4, 5, 6, 7, 8]);
         }
     }
-
-    const _: () = {
-        const fn shared_between_threads<T: Send + Sync>() {}
-        shared_between_threads::<crate::Gpu>();
-        shared_between_threads::<crate::Buffer>();
-        shared_between_threads::<crate::Program>();
-        shared_between_threads::<crate::Replay>();
-        shared_between_threads::<crate::Profiler>();
-    };
 }
 
 #[cfg(target_arch = "wasm32")]

@@ -399,10 +399,10 @@ mod tests {
         }
     }
 
-    /// The steps of each part.
-    fn parts(pieces: Vec<Piece<'_>>, budget: Budget, caps: &Caps) -> Vec<Vec<Range<usize>>> {
+    /// The first step of each run in each part, and the one behind its last.
+    fn parts(pieces: Vec<Piece<'_>>, budget: Budget, caps: &Caps) -> Vec<Vec<(usize, usize)>> {
         let steps = |piece: Piece<'_>| match piece {
-            Piece::Run(_, steps) => steps,
+            Piece::Run(_, steps) => (steps.start, steps.end),
             Piece::Copy { .. } => panic!("no copy was recorded"),
         };
         let parts = split(pieces, budget, caps.kind).into_iter();
@@ -425,19 +425,22 @@ mod tests {
         // 100 ms each where a unit of work is guessed to take 10 ps.
         let steps = replay(&[10_000_000_000; 5]);
         for kind in [AdapterKind::Integrated, AdapterKind::Unknown] {
-            assert_eq!(split(&steps, kind), [[0..2], [2..4], [4..5]]);
+            assert_eq!(split(&steps, kind), [[(0, 2)], [(2, 4)], [(4, 5)]]);
         }
         // A discrete one does it in 5 ms, and nothing kills a software adapter's.
-        assert_eq!(split(&steps, AdapterKind::Discrete), [[0..5]]);
-        assert_eq!(split(&steps, AdapterKind::Software), [[0..5]]);
+        assert_eq!(split(&steps, AdapterKind::Discrete), [[(0, 5)]]);
+        assert_eq!(split(&steps, AdapterKind::Software), [[(0, 5)]]);
         // What was measured counts instead of the guess: 60 ms a step.
         steps.set_measured(Duration::from_millis(300));
         for kind in [AdapterKind::Integrated, AdapterKind::Discrete] {
-            assert_eq!(split(&steps, kind), [[0..4], [4..5]]);
+            assert_eq!(split(&steps, kind), [[(0, 4)], [(4, 5)]]);
         }
         // A step that alone is over the budget has a part of its own.
         let long = replay(&[1, 100_000_000_000, 1, 1]);
-        assert_eq!(split(&long, AdapterKind::Unknown), [[0..1], [1..2], [2..4]]);
+        assert_eq!(
+            split(&long, AdapterKind::Unknown),
+            [[(0, 1)], [(1, 2)], [(2, 4)]]
+        );
     }
 
     #[test]
@@ -449,10 +452,13 @@ mod tests {
         }
         let both = || vec![Piece::Run(&a, 0..3), Piece::Run(&b, 0..3)];
         let budget = Budget::Time(Duration::from_millis(2));
-        let expected = [vec![0..2], vec![2..3, 0..1], vec![1..3]];
+        let expected = [vec![(0, 2)], vec![(2, 3), (0, 1)], vec![(1, 3)]];
         assert_eq!(parts(both(), budget, &caps), expected);
-        assert_eq!(parts(both(), Budget::Unlimited, &caps), [[0..3, 0..3]]);
+        assert_eq!(parts(both(), Budget::Unlimited, &caps), [[(0, 3), (0, 3)]]);
         let least = Budget::Time(Duration::ZERO);
-        assert_eq!(parts(whole(&a), least, &caps), [[0..1], [1..2], [2..3]]);
+        assert_eq!(
+            parts(whole(&a), least, &caps),
+            [[(0, 1)], [(1, 2)], [(2, 3)]]
+        );
     }
 }
