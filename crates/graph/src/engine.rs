@@ -158,10 +158,8 @@ impl Engine {
                     uploads, downloads, ..
                 } => {
                     self.write(graph, bound, uploads, values)?;
-                    let sunk = self
-                        .dispatch(graph, bound, i, (uploads, downloads), values)
+                    self.dispatch(graph, bound, i, (uploads, downloads), values)
                         .await?;
-                    self.read(bound, downloads, &sunk, values).await?;
                 }
             }
             values.stage_is_over(i);
@@ -286,7 +284,7 @@ impl Engine {
         Ok(())
     }
 
-    /// One submission: the dispatches of a stage between copies from and to the caller's buffers. The values that went there.
+    /// One submission: the dispatches of a stage between copies from and to the caller's buffers and to the host.
     async fn dispatch(
         &mut self,
         graph: &Graph,
@@ -294,21 +292,21 @@ impl Engine {
         index: usize,
         (uploads, downloads): (&[Transfer], &[Transfer]),
         values: &mut Values,
-    ) -> Result<HashSet<Value>> {
-        let mut sunk = HashSet::new();
-        let (Some(gpu), Some(placed)) = (self.model.gpu(), bound.placed.get()) else {
-            return Ok(sunk);
+    ) -> Result<()> {
+        let Some(gpu) = self.model.gpu() else {
+            return Ok(());
         };
+        let placed = bound.placed.get();
         let mut before = vec![];
         for t in uploads.iter().filter(|t| !t.is_empty()) {
-            if let Some(fed) = values.fed.get(&t.value) {
+            if let (Some(fed), Some(placed)) = (values.fed.get(&t.value), &placed) {
                 let from = (fed.buffer().clone(), fed.offset());
                 let to = (placed.arena.clone(), bound.place_of(t.slot));
                 let bytes = t.bytes;
                 before.push(Copied { from, to, bytes });
             }
         }
-        let mut after = vec![];
+        let (mut after, mut sunk) = (vec![], HashSet::new());
         for t in downloads {
             for sink in values.take_sinks(t.value) {
                 let to = (sink.buffer().clone(), sink.offset());
@@ -319,7 +317,8 @@ impl Engine {
         }
         let copies = |r, copies| <[Copied]>::iter(copies).fold(r, |r, c: &Copied| c.onto(r));
         let mut recorder = copies(Recorder::new(gpu), &before);
-        if let Some(Some(replay)) = placed.replays.get(index) {
+        let replay = placed.as_ref().and_then(|p| p.replays.get(index)?.as_ref());
+        if let Some(replay) = replay {
             if let Some(times) = &mut self.profile {
                 let submitted = recorder.submit(self.meter.until(&self.submit));
                 submitted.map_err(|e| self.meter.ended(e))?;
@@ -332,42 +331,49 @@ impl Engine {
             }
         }
         let recorder = copies(recorder, &after);
-        let submitted = recorder.submit_paced(self.meter.until(&self.submit)).await;
-        submitted.map_err(|e| self.meter.ended(e))?;
-        Ok(sunk)
-    }
-
-    /// Reads back what the host reads.
-    async fn read(
-        &self,
-        bound: &Bound,
-        downloads: &[Transfer],
-        sunk: &HashSet<Value>,
-        values: &mut Values,
-    ) -> Result<()> {
-        let Some(gpu) = self.model.gpu() else {
-            return Ok(());
-        };
         let wanted: Vec<&Transfer> = (downloads.iter())
             .filter(|t| !sunk.contains(&t.value) || values.read_by_host(t.value))
             .collect();
-        let range = |t: &&&Transfer| {
+        let ranges = self.ranges(gpu, bound, &wanted)?;
+        let options = self.meter.until(&self.submit);
+        let read = recorder.submit_reading(options, &ranges).await;
+        let read = read.map_err(|e| self.meter.ended(e))?;
+        received(gpu, &wanted, read, values)
+    }
+
+    /// Where the values that the host reads lie, without the empty ones.
+    fn ranges(
+        &self,
+        gpu: &Gpu,
+        bound: &Bound,
+        wanted: &[&Transfer],
+    ) -> Result<Vec<(Buffer, u64, u64)>> {
+        let range = |t: &&Transfer| {
             let (buffer, at) = self.home(gpu, bound, t.slot)?;
             Ok((buffer, at, t.bytes))
         };
         let full = wanted.iter().filter(|t| !t.is_empty());
-        let ranges: Vec<_> = full.map(|t| range(&t)).collect::<Result<_>>()?;
-        let mut read = gpu.read_all(&ranges).await?.into_iter();
-        for t in wanted {
-            let data = match t.is_empty() {
-                true => vec![],
-                false => read.next().unwrap_or_default(),
-            };
-            let tensor = from_device(&data, t.dtype, &t.shape, gpu.caps())?;
-            values.insert(t.value, tensor);
-        }
-        Ok(())
+        full.map(range).collect()
     }
+}
+
+/// Takes in what was read of values; of the empty ones nothing was.
+fn received(
+    gpu: &Gpu,
+    wanted: &[&Transfer],
+    read: Vec<Vec<u8>>,
+    values: &mut Values,
+) -> Result<()> {
+    let mut read = read.into_iter();
+    for t in wanted {
+        let data = match t.is_empty() {
+            true => vec![],
+            false => read.next().unwrap_or_default(),
+        };
+        let tensor = from_device(&data, t.dtype, &t.shape, gpu.caps())?;
+        values.insert(t.value, tensor);
+    }
+    Ok(())
 }
 
 /// Runs a stage's dispatches one by one, with their times.
