@@ -60,16 +60,14 @@ impl<'a> Binder<'a> {
         derived: &'a Derived,
     ) -> Binder<'a> {
         let live = graph.live();
-        let mut used: HashSet<Value> = graph.outputs().iter().map(|(_, v)| *v).collect();
-        let mut wanted = used.clone();
+        let used = graph.read();
+        let mut wanted: HashSet<Value> = graph.outputs().iter().map(|(_, v)| *v).collect();
         for (i, node) in graph.nodes().iter().enumerate().filter(|(i, _)| live[*i]) {
-            used.extend(node.inputs.iter().flatten());
             if matches!(schedule.places[i], Some(Place::Host(_))) {
                 wanted.extend(node.inputs.iter().flatten());
             }
         }
         for next in graph.states().iter().filter_map(|s| s.next) {
-            used.insert(next);
             // An alias of a state must be read before states change. What comes late runs in the same arena, and states change
             // after it.
             let alias = matches!(schedule.places[next.node as usize], Some(Place::Alias));

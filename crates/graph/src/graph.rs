@@ -341,6 +341,16 @@ impl Graph {
         live
     }
 
+    /// The values that live nodes, outputs or states read; nobody has to compute the other outputs of a node.
+    pub(crate) fn read(&self) -> HashSet<Value> {
+        let live = self.live();
+        let nodes = self.nodes.iter().zip(&live).filter(|(_, live)| **live);
+        let inputs = nodes.flat_map(|(node, _)| node.inputs.iter().flatten().copied());
+        let outputs = self.outputs.iter().map(|(_, v)| *v);
+        let states = self.states.iter().filter_map(|s| s.next);
+        inputs.chain(outputs).chain(states).collect()
+    }
+
     /// What is known of a node's inputs; none for those that are left out or late.
     pub(crate) fn facts(&self, inputs: &[Option<Value>]) -> Vec<Option<&Fact>> {
         let fact = |v: &Option<Value>| v.and_then(|v| self.fact(v));

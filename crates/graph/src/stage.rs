@@ -52,7 +52,7 @@ pub struct Late {
 impl Schedule {
     /// Places and orders the nodes of `graph`; with no `caps`, everything runs on the host.
     pub fn new(graph: &Graph, caps: Option<&Caps>) -> Result<Schedule> {
-        let live = graph.live();
+        let (live, read) = (graph.live(), graph.read());
         let mut places = vec![None; graph.len()];
         for (i, node) in graph.nodes().iter().enumerate() {
             let known = node.outputs.iter().all(Option::is_some);
@@ -61,7 +61,7 @@ impl Schedule {
             let followed = node.outputs.iter().flatten().all(Fact::is_symbolic);
             if live[i] && known && !source && !followed {
                 places[i] = Some(match caps {
-                    Some(caps) => placed(graph, i, caps),
+                    Some(caps) => placed(graph, i, &read, caps),
                     None => Place::host("host session"),
                 });
             }
@@ -76,7 +76,7 @@ impl Schedule {
     }
 }
 
-fn placed(graph: &Graph, index: usize, caps: &Caps) -> Place {
+fn placed(graph: &Graph, index: usize, read: &HashSet<Value>, caps: &Caps) -> Place {
     let node = &graph.nodes()[index];
     let inputs = graph.facts(&node.inputs);
     let outputs: Vec<Fact> = node.outputs.iter().flatten().cloned().collect();
@@ -93,7 +93,13 @@ fn placed(graph: &Graph, index: usize, caps: &Caps) -> Place {
             .and_then(|n| u64::try_from(n).ok()?.checked_mul(each(f)))
     };
     let over = |f: &&Fact| bytes(f).is_some_and(|n| n > limit);
-    if let Some(fact) = inputs.iter().flatten().copied().chain(&outputs).find(over) {
+    // An output that nobody reads has no place, so its size does not matter.
+    let stored = (0..).zip(&node.outputs).filter_map(|(output, fact)| {
+        let node = index as u32;
+        fact.as_ref()
+            .filter(|_| read.contains(&Value { node, output }))
+    });
+    if let Some(fact) = inputs.iter().flatten().copied().chain(stored).find(over) {
         return Place::host(format!(
             "{}{:?} is over the binding limit of {limit} bytes",
             fact.dtype, fact.shape
@@ -295,5 +301,30 @@ impl Late {
             known.insert(*input, what);
         }
         crate::passes::specialise(&self.graph, &known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::Attention;
+    use tilewright_tensor::DType;
+
+    /// The scores of attention, its fourth output, are larger than everything that it reads and computes from them.
+    #[test]
+    fn only_outputs_that_are_read_need_a_binding() {
+        let mut caps = Caps::webgpu_default();
+        caps.limits.binding_bytes = 4 * 512 * 8;
+        for (output, device) in [(0, true), (3, false)] {
+            let mut graph = Graph::new();
+            let fact = Fact::sized(DType::F32, &[1, 1, 512, 8]);
+            let inputs = ["q", "k", "v"].map(|name| graph.input(name, Some(fact.clone())).unwrap());
+            let op = Attention::default().into();
+            let outputs = graph.add_node(op, &inputs.map(Some), "", 4).unwrap();
+            graph.output("y", outputs[output]);
+            let schedule = Schedule::new(&graph, Some(&caps)).unwrap();
+            let place = schedule.places[outputs[output].node as usize].as_ref();
+            assert_eq!(place == Some(&Place::Device), device, "{place:?}");
+        }
     }
 }

@@ -93,39 +93,19 @@ pub fn resize(
     let ResizeShape {
         axes: [h, w],
         inner,
-        pick,
         ..
     } = *shape;
     shape.check(caps, x, table, y)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
     }
-    let vec = inner % 4 == 0;
-    let lanes = if vec { 4 } else { 1 };
-    let elem = match pick {
-        true => words(x.store, vec),
-        false => loaded(Store::F32, lanes),
-    };
-    let end = |of: &View| match pick {
-        true => elem,
-        false => loaded(of.store, lanes),
-    };
-    // Usual filters are unrolled; wide ones are walked.
-    let known = |taps: usize| if taps <= 4 { taps as u32 } else { 0 };
-    let variant = Variant::new("resize")
-        .part(if pick { "resize_pick" } else { "resize_sum" })
-        .set("THREADS", THREADS)
-        .set("KH", known(h.taps))
-        .set("KW", known(w.taps))
-        .alias("Elem", elem)
-        .alias("From", end(x))
-        .alias("To", end(y));
+    let lanes = if inner % 4 == 0 { 4 } else { 1 };
     let size = |n: usize| index(KERNEL, "an extent", n);
     index(KERNEL, "the number of elements", x.elements())?;
     check_rounds(KERNEL, caps, h.taps.saturating_mul(w.taps + 2))?;
     let count = size(y.elements() / lanes)?;
     let work = (h.taps * w.taps) as u64 * y.elements() as u64;
-    let dispatch = Dispatch::new(variant)
+    let dispatch = Dispatch::new(variant(shape, x, y, lanes))
         .bind("X", x.span)
         .bind("TAPS", table.span)
         .bind("Y", y.span)
@@ -144,4 +124,28 @@ pub fn resize(
         ))
         .work(4 * work);
     Ok(vec![dispatch])
+}
+
+/// The shader for the kind of `shape`, with `lanes` neighbours to a thread.
+fn variant(shape: &ResizeShape, x: &View, y: &View, lanes: usize) -> Variant {
+    let elem = match shape.pick {
+        true => words(x.store, lanes == 4),
+        false => loaded(Store::F32, lanes),
+    };
+    let end = |of: &View| match shape.pick {
+        true => elem,
+        false => loaded(of.store, lanes),
+    };
+    // Usual filters are unrolled; wide ones are walked.
+    let known = |taps: usize| if taps <= 4 { taps as u32 } else { 0 };
+    let [h, w] = shape.axes;
+    let part = ["resize_sum", "resize_pick"][usize::from(shape.pick)];
+    Variant::new("resize")
+        .part(part)
+        .set("THREADS", THREADS)
+        .set("KH", known(h.taps))
+        .set("KW", known(w.taps))
+        .alias("Elem", elem)
+        .alias("From", end(x))
+        .alias("To", end(y))
 }
