@@ -147,14 +147,8 @@ fn bound(
     }
     let graph = passed(graph, caps, memory)?;
     let schedule = Schedule::new(&graph, Some(caps))?;
-    let mut derived = Derived::default();
-    Ok(bind::bind(
-        &graph,
-        &schedule,
-        &bindings,
-        caps,
-        &mut derived,
-    )?)
+    let derived = Derived::default();
+    Ok(bind::bind(&graph, &schedule, &bindings, caps, &derived)?)
 }
 
 fn show(args: &Args, json: serde_json::Value, text: &str) -> Result<(), Failure> {

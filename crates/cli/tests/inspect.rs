@@ -2,11 +2,11 @@
 
 mod common;
 #[expect(dead_code, reason = "only its files and folders are needed here")]
-#[path = "common/digits.rs"]
-mod digits;
+#[path = "common/data.rs"]
+mod data;
 
 use common::{text, tilewright};
-use digits::{file, folder};
+use data::{file, folder};
 use serde_json::Value;
 use tilewright::onnx::encode_model;
 use tilewright::onnx::proto::attribute_proto::AttributeType;
