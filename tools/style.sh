@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 sources() { # sources NAME...: files of the project by pattern
     for pattern in "$@"; do
-        find shaders crates examples benches -name target -prune -o -name peers -prune -o -name "$pattern" -type f -print
+        find shaders crates examples benches tools -name target -prune -o -name peers -prune -o -name "$pattern" -type f -print
     done | grep -v -e '/generated' -e '/proto\.rs$' | sort
 }
 

@@ -18,6 +18,7 @@ pub fn machine(gpu: &Gpu) -> Value {
         "f16": caps.f16,
         "binding_bytes": caps.limits.binding_bytes,
         "workgroup_bytes": caps.limits.workgroup_bytes,
+        "processor": processor(),
         "processors": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         "load_average": load_average(),
         "timer_quantum_ns": timer_quantum().as_nanos() as u64,
@@ -29,7 +30,8 @@ pub fn machine(gpu: &Gpu) -> Value {
 /// What `TILEWRIGHT_COMMIT` says, else the commit of the sources that this was built from, with `-dirty` after it if they
 /// differ from it; none where they, or git, are not there.
 pub fn commit() -> Option<String> {
-    if let Ok(given) = std::env::var("TILEWRIGHT_COMMIT") {
+    let given = std::env::var("TILEWRIGHT_COMMIT");
+    if let Some(given) = given.ok().filter(|text| !text.is_empty()) {
         return Some(given);
     }
     let git = Command::new("git")
@@ -74,6 +76,21 @@ pub fn judge(missed: &[String]) -> Result<(), String> {
     }
 }
 
+/// The processor's name with family and model, which decide what a software adapter's compiler makes of a kernel. Linux only.
+fn processor() -> Option<String> {
+    named(&std::fs::read_to_string("/proc/cpuinfo").ok()?)
+}
+
+fn named(cpuinfo: &str) -> Option<String> {
+    let fields = || cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    let field = |name| Some(fields().find(|(key, _)| key.trim() == name)?.1.trim());
+    let name = field("model name")?;
+    Some(match (field("cpu family"), field("model")) {
+        (Some(family), Some(model)) => format!("{name}, family {family}, model {model}"),
+        _ => name.to_owned(),
+    })
+}
+
 /// Processes that want to run, averaged over the last minute, this one included. Linux only.
 pub fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg")
@@ -95,6 +112,14 @@ mod tests {
             !quantum.is_zero() && quantum < Duration::from_millis(200),
             "{quantum:?}"
         );
+    }
+
+    #[test]
+    fn a_processor_has_a_name() {
+        let text = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: A B\n\nprocessor\t: 1\n";
+        assert_eq!(named(text).as_deref(), Some("A B, family 25, model 17"));
+        assert_eq!(named("model name: C").as_deref(), Some("C"));
+        assert_eq!(named("Hardware: D"), None);
     }
 
     #[test]

@@ -6,7 +6,6 @@ use crate::run::InputArgs;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use tilewright::device::AdapterKind;
 use tilewright::graph::lower::{Derived, Place};
 use tilewright::graph::plan::Plan;
 use tilewright::graph::stage::Schedule;
@@ -27,8 +26,8 @@ pub(crate) struct Args {
     /// run on the host, in bodies of control flow too.
     #[arg(long, value_enum, default_value_t = Stage::Graph)]
     stage: Stage,
-    /// Show it for an adapter of this kind instead of one that is here: what every WebGPU implementation has, lavapipe, or
-    /// a discrete GPU. Parts whose shapes come from a run have no plan then.
+    /// Show it for an adapter of this kind instead of one that is here: what every WebGPU implementation has, lavapipe
+    /// without f16, or a discrete GPU. Parts whose shapes come from a run have no plan then.
     #[arg(long, value_enum, conflicts_with_all = ["device", "default_limits"])]
     caps: Option<Kind>,
     #[command(flatten)]
@@ -58,24 +57,11 @@ enum Kind {
 
 impl Kind {
     fn caps(self) -> Caps {
-        let mut caps = Caps::webgpu_default();
         match self {
-            Kind::Default => return caps,
-            Kind::Software => {
-                caps.kind = AdapterKind::Software;
-                caps.subgroups = Some((8, 8));
-                caps.limits.workgroup_bytes = 32 << 10;
-            }
-            Kind::Discrete => {
-                caps.kind = AdapterKind::Discrete;
-                caps.f16 = true;
-                caps.int8_dot = true;
-                caps.limits.workgroup_bytes = 48 << 10;
-            }
+            Kind::Default => Caps::webgpu_default(),
+            Kind::Software => Caps::software(8),
+            Kind::Discrete => Caps::discrete(),
         }
-        caps.loop_rounds = Caps::loop_rounds_of(caps.kind);
-        caps.limits.invocations = 1024;
-        caps
     }
 }
 

@@ -132,13 +132,13 @@ fn check(folder: &Path, expected: &HostTensor, out: &Output, what: &str) {
 fn a_test_over_time_is_stopped_and_the_next_one_passes() {
     let (folder, expected) = tests("batch_over_time");
     let begin = Instant::now();
-    let args = args(&folder, "2");
+    let args = args(&folder, "5");
     let out = tilewright(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    check(&folder, &expected, &out, "took longer than 2 s");
+    check(&folder, &expected, &out, "took longer than 5 s");
     // The rest is the other test on a busy machine.
     let time = begin.elapsed();
     assert!(
-        time >= Duration::from_secs(2) && time < Duration::from_secs(20),
+        time >= Duration::from_secs(5) && time < Duration::from_secs(30),
         "{time:?}"
     );
 }

@@ -29,8 +29,8 @@ fn resnet18_answers_soon() {
     let adapters = tilewright(&["adapters"]);
     assert!(adapters.status.success(), "{}", text(&adapters.stderr));
 
-    // The shortest of three: whatever else the machine does only adds to it. Where others take the processors, the processor
-    // time stands for it: alone, a program that works on one thing after the other takes no longer.
+    // The shortest of three: whatever else the machine does only adds to it. On a software adapter, where others take the
+    // processors, the processor time stands for it: alone, a program that works on one thing after the other takes no longer.
     let mut best = f64::INFINITY;
     for _ in 0..3 {
         let before = children_ms();
@@ -55,7 +55,12 @@ fn resnet18_answers_soon() {
             "{}: first result after {first:.0} ms, {processor:.0} ms of processors, error {error:e}",
             report["adapter"]
         );
-        best = best.min(first).min(processor);
+        let software = report["adapter"].as_str().unwrap().contains("(software");
+        best = best.min(if software {
+            first.min(processor)
+        } else {
+            first
+        });
     }
     assert!(best <= MOST_MS, "{best:.0} ms at best");
 }

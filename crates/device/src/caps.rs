@@ -124,6 +124,32 @@ impl Caps {
             limits: Limits::webgpu_default(),
         }
     }
+
+    /// A software adapter with subgroups of `lanes` and without f16: 8 for lavapipe, 4 for SwiftShader. For plans without one.
+    #[must_use]
+    pub fn software(lanes: u32) -> Self {
+        let mut caps = Self::large(AdapterKind::Software, 32 << 10);
+        caps.subgroups = Some((lanes, lanes));
+        caps
+    }
+
+    /// A discrete GPU with f16, int8 products and 48 KiB of workgroup memory. For plans without one.
+    #[must_use]
+    pub fn discrete() -> Self {
+        let mut caps = Self::large(AdapterKind::Discrete, 48 << 10);
+        caps.f16 = true;
+        caps.int8_dot = true;
+        caps
+    }
+
+    fn large(kind: AdapterKind, workgroup_bytes: u32) -> Self {
+        let mut caps = Self::webgpu_default();
+        caps.kind = kind;
+        caps.loop_rounds = Self::loop_rounds_of(kind);
+        caps.limits.workgroup_bytes = workgroup_bytes;
+        caps.limits.invocations = 1024;
+        caps
+    }
 }
 
 impl fmt::Display for AdapterKind {

@@ -29,6 +29,8 @@ pub(crate) struct Compiled {
     pub(crate) bodies: Bodies,
     /// Constants that the host reads in every run. They have sources, and would be loaded again for each otherwise.
     _loaded: Vec<HostTensor>,
+    /// Of a body whose sizes follow the number of the turn: the body for turns that have other sizes than these say.
+    pub(crate) plain: Option<Box<Compiled>>,
 }
 
 /// What a form of a late part is for: values where they matter, by their bits, and else types and shapes.
@@ -99,7 +101,10 @@ fn body(graph: &Graph, inputs: &[Fact], counter: Option<usize>, model: &Model) -
     let symbol = Symbol::maybe_empty("iteration").into();
     *number = Fact::of_dims(number.dtype, &vec![1; number.rank()], vec![symbol]);
     match with(&inputs) {
-        Ok(numbered) if numbered.schedule.late.is_none() => Ok(numbered),
+        Ok(mut numbered) if numbered.schedule.late.is_none() => {
+            numbered.plain = Some(Box::new(plain));
+            Ok(numbered)
+        }
         _ => Ok(plain),
     }
 }
@@ -167,6 +172,7 @@ impl Compiled {
             late: vec![],
             bodies: Bodies::default(),
             _loaded: loaded,
+            plain: None,
         })
     }
 

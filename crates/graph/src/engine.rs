@@ -13,7 +13,7 @@ use crate::plan::{Commit, PlanStage, Transfer};
 use crate::record::Copied;
 use crate::session::NodeTime;
 use crate::values::Values;
-use crate::{Error, Graph, Model, Op, Result, Value};
+use crate::{Bindings, Error, Graph, Model, Op, Result, Value};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tilewright_device::{
@@ -44,9 +44,17 @@ pub(crate) fn run<'a>(
     mut wires: Wires,
 ) -> BoxFuture<'a, Result<Vec<Option<HostTensor>>>> {
     Box::pin(async move {
-        let bindings = checked(&compiled.graph, &wires.feeds)?;
-        wires.check_sinks(&compiled.graph, &bindings)?;
-        compiled.bind(&engine.model, &bindings)?;
+        let bindings = match bound(engine, compiled, &wires) {
+            // Sizes of 0 and 1 broadcast to 0, for which sizes that follow the number of a turn have no expression.
+            Err(error) => {
+                let Some(plain) = compiled.plain.take() else {
+                    return Err(error);
+                };
+                *compiled = *plain;
+                bound(engine, compiled, &wires)?
+            }
+            Ok(bindings) => bindings,
+        };
         engine.place(compiled).await?;
         engine.keep_feeds(compiled, &mut wires)?;
         let mut values = Values::new(compiled, wires);
@@ -59,6 +67,14 @@ pub(crate) fn run<'a>(
         }
         Ok(outputs)
     })
+}
+
+/// The plan for these inputs comes to the front; its sizes.
+fn bound(engine: &Engine, compiled: &mut Compiled, wires: &Wires) -> Result<Bindings> {
+    let bindings = checked(&compiled.graph, &wires.feeds)?;
+    wires.check_sinks(&compiled.graph, &bindings)?;
+    compiled.bind(&engine.model, &bindings)?;
+    Ok(bindings)
 }
 
 /// Runs a compiled graph from host to host.
@@ -213,7 +229,7 @@ impl Engine {
         let (Some(gpu), true) = (self.model.gpu(), compiled.reads_feeds_late()) else {
             return Ok(());
         };
-        let copies = wires.keep_feeds(gpu)?;
+        let copies = wires.keep_feeds(&compiled.graph, gpu)?;
         if !copies.is_empty() {
             let recorder = copies.iter().fold(Recorder::new(gpu), |r, c| c.onto(r));
             recorder.submit(SubmitOptions::new())?;

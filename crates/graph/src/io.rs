@@ -3,7 +3,7 @@
 use crate::convert::{from_device, to_device};
 use crate::lower::{is_stored, stored_bytes};
 use crate::record::Copied;
-use crate::{Bindings, Error, Fact, Graph, Result};
+use crate::{Bindings, Error, Fact, Graph, Result, Value};
 use std::sync::Arc;
 use tilewright_device::{Buffer, BufferUse, Caps, Gpu};
 use tilewright_tensor::{DType, HostTensor, Shape};
@@ -248,12 +248,16 @@ impl Wires {
     }
 
     /// Puts copies in the place of inputs in buffers that outputs go to as well; what is to be copied before the run.
-    pub(crate) fn keep_feeds(&mut self, gpu: &Gpu) -> Result<Vec<Copied>> {
+    pub(crate) fn keep_feeds(&mut self, graph: &Graph, gpu: &Gpu) -> Result<Vec<Copied>> {
         let mut copies = vec![];
-        for feed in &mut self.feeds {
+        for (feed, (_, input)) in self.feeds.iter_mut().zip(graph.inputs()) {
             let Feed::Device(t) = feed else { continue };
-            let mut sinks = self.sinks.iter().flatten();
-            if !sinks.any(|sink| sink.overlaps(t, gpu.caps())) {
+            // No command copies within a buffer, which is what an output that is an input would take.
+            let mut sinks = graph.outputs().iter().zip(&self.sinks);
+            let in_the_way = |sink: &DeviceTensor, output: &Value| {
+                sink.overlaps(t, gpu.caps()) || (output == input && sink.buffer == t.buffer)
+            };
+            if !sinks.any(|((_, v), sink)| sink.as_ref().is_some_and(|s| in_the_way(s, v))) {
                 continue;
             }
             let bytes = t.bytes(gpu.caps());

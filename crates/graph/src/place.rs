@@ -18,11 +18,11 @@ pub(crate) struct OnDevice {
     pub(crate) replays: Vec<Option<Replay>>,
 }
 
-type Place = Mutex<Option<Arc<OnDevice>>>;
+type Home = Mutex<Option<Arc<OnDevice>>>;
 
 /// Where a plan is on the device: nowhere before it is placed, and again when its arena was outgrown by another plan.
 #[derive(Default)]
-pub(crate) struct Placed(Arc<Place>);
+pub(crate) struct Placed(Arc<Home>);
 
 impl Placed {
     pub(crate) fn get(&self) -> Option<Arc<OnDevice>> {
@@ -34,7 +34,7 @@ impl Placed {
 #[derive(Default)]
 pub(crate) struct Arena {
     buffer: Option<Buffer>,
-    users: Vec<Weak<Place>>,
+    users: Vec<Weak<Home>>,
 }
 
 impl Arena {

@@ -38,7 +38,7 @@ pub(crate) async fn record(
     };
     let mut tape = Tape::new(engine, &gpu, graph, bound, placed);
     if compiled.reads_feeds_late() {
-        let copies = wires.keep_feeds(&gpu)?;
+        let copies = wires.keep_feeds(&compiled.graph, &gpu)?;
         tape.entries.extend(copies.into_iter().map(Entry::Copy));
     }
     tape.lay(wires)?;

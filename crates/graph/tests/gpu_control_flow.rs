@@ -306,3 +306,47 @@ fn a_body_that_slices_by_the_turn_is_compiled_once() {
     // Once a turn, before its reference runs.
     assert_eq!((times(4), times(30)), (4, 30));
 }
+
+/// s' = s + sum(x[..i] - x[i..i + 1]): in turn 0 nothing is broadcast against one element, later one against i.
+#[test]
+fn sizes_that_follow_the_turn_may_be_empty() {
+    let mut body = Graph::new();
+    let one = |g: &mut Graph, v: i64| g.constant(HostTensor::from_vec([1], vec![v]).unwrap());
+    let scalar = |dtype| Some(Fact::sized(dtype, &[]));
+    let turn = body.input("turn", scalar(DType::I64)).unwrap();
+    let go = body.input("go", scalar(DType::Bool)).unwrap();
+    let s = body.input("s", fact(&[])).unwrap();
+    let x = body.input("x", fact(&[6])).unwrap();
+    let (zero, step) = (one(&mut body, 0), one(&mut body, 1));
+    let at = body.add1(op("Reshape"), &[turn, step]).unwrap();
+    let end = body.add1(op("Add"), &[at, step]).unwrap();
+    let before = body.add1(op("Slice"), &[x, zero, at, zero]).unwrap();
+    let here = body.add1(op("Slice"), &[x, at, end, zero]).unwrap();
+    let apart = body.add1(op("Sub"), &[before, here]).unwrap();
+    let sum = Op::from_name(
+        "ReduceSum",
+        &Attrs::new("ReduceSum").with("keepdims", false),
+    )
+    .unwrap();
+    let sum = body.add1(sum, &[apart]).unwrap();
+    let next = body.add1(op("Add"), &[s, sum]).unwrap();
+    body.output("go", go);
+    body.output("s", next);
+    let mut graph = Graph::new();
+    let count = graph.input("count", scalar(DType::I64)).unwrap();
+    let s = graph.input("s", fact(&[])).unwrap();
+    let x = graph.input("x", fact(&[6])).unwrap();
+    let body = Arc::new(body);
+    let node = Loop { body, captures: 1 };
+    let inputs = [Some(count), None, Some(s), Some(x)];
+    let out = graph.add_node(node.into(), &inputs, "loop", 1).unwrap();
+    graph.output("sum", out[0]);
+    for count in [1i64, 5] {
+        let inputs = [
+            ("count", HostTensor::scalar(count)),
+            ("s", HostTensor::scalar(0.5f32)),
+            ("x", samples::uniform(&[6], 3)),
+        ];
+        agree(&graph, &inputs);
+    }
+}

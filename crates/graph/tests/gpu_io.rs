@@ -366,3 +366,29 @@ fn buffers_change_places() {
         same(&read(&gpu, &bt), &a);
     }
 }
+
+/// An output that is an input goes to another range of that input's buffer.
+#[test]
+fn an_input_is_passed_on_within_its_buffer() {
+    let Some(gpu) = gpu() else { return };
+    let mut g = Graph::new();
+    let v = g.input("a", Some(Fact::sized(DType::F32, &[4]))).unwrap();
+    g.output("b", v);
+    let mut session = Session::new(&Model::new(g, &gpu, ModelOptions::default())).unwrap();
+    let a = samples::uniform(&[4], 1);
+    let wide = filled(&gpu, &samples::uniform(&[128], 2));
+    for record in [false, true] {
+        let at = |offset| DeviceTensor::new(wide.buffer().clone(), DType::F32, [4]).at(offset);
+        gpu.write(wide.buffer(), 0, a.bytes()).unwrap();
+        let io = IoBinding::new().input("a", at(0)).output("b", at(256));
+        if record {
+            let mut encoder = gpu.device().create_command_encoder(&Default::default());
+            pollster::block_on(session.record(io, Recorder::over(&gpu, &mut encoder))).unwrap();
+            gpu.queue().submit([encoder.finish()]);
+        } else {
+            pollster::block_on(session.run_with(io)).unwrap();
+        }
+        same(&read(&gpu, &at(256)), &a);
+        gpu.write(wide.buffer(), 256, &[0; 16]).unwrap();
+    }
+}

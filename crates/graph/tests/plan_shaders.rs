@@ -7,7 +7,7 @@ mod common;
 mod shader;
 
 use common::hosted::Hosted;
-use shader::{check_shared, discrete, dump, software};
+use shader::{check_shared, dump};
 use std::collections::HashSet;
 use tilewright_device::{Caps, Dispatch, assemble};
 use tilewright_graph::lower::{Derived, Place, SlotUse};
@@ -179,19 +179,19 @@ fn plans_of_default_limits() {
 
 #[test]
 fn plans_of_software_adapters() {
-    check_all(&software(8));
+    check_all(&Caps::software(8));
 }
 
 #[test]
 fn plans_of_software_adapters_with_f16() {
-    let mut caps = software(8);
+    let mut caps = Caps::software(8);
     caps.f16 = true;
     check_all(&caps);
 }
 
 #[test]
 fn plans_of_discrete_adapters() {
-    check_all(&discrete());
+    check_all(&Caps::discrete());
 }
 
 /// Operators that models spend their time in; none of them needs f32 in the place of f16.
@@ -242,7 +242,7 @@ fn f16_is_not_cast_for_the_operators_that_count() {
         let most = usize::from(name == "Attention");
         let own = Op::cases().into_iter().filter(|c| c.op.name() == name);
         for case in own.filter_map(|case| case.halved()) {
-            let shaders = shaders_of(&graph_of(&case).unwrap(), &discrete());
+            let shaders = shaders_of(&graph_of(&case).unwrap(), &Caps::discrete());
             let casts = shaders.iter().filter(|s| **s == "map").count();
             assert!(casts <= most, "{name} `{}`: {shaders:?}", case.name);
             cases += usize::from(!shaders.is_empty());
@@ -268,7 +268,7 @@ fn f16_is_fused_to_products() {
     let y = graph.add1(op("Gelu"), &[y]).unwrap();
     graph.output("y", y);
     for f16 in [false, true] {
-        let mut caps = discrete();
+        let mut caps = Caps::discrete();
         caps.f16 = f16;
         let plan = plan_of(&graph, &caps).unwrap();
         assert_eq!(plan.dispatches().count(), 1, "{plan}");

@@ -294,7 +294,7 @@ impl Int8<'_> {
                 ..span
             };
             columns_at = rows_bytes(m, batches) as u64;
-            let sums = self.sums(product, rows, "lines_a", &self.a_zero, self.a_read)?;
+            let sums = self.sums(product, rows, true, &self.a_zero, self.a_read)?;
             let sums = left(sums.bind("A", product.a.view.span))?;
             all.push(sums);
             main.variant = main.variant.part("row_view");
@@ -317,7 +317,7 @@ impl Int8<'_> {
                     bytes: 16 * (n * batches + 3) as u64,
                     ..span
                 };
-                let sums = self.sums(product, columns, "lines_b", zero, Read::right(view)?)?;
+                let sums = self.sums(product, columns, false, zero, Read::right(view)?)?;
                 all.push(right(sums.bind("B", view.span))?);
                 (columns, n)
             }
@@ -347,18 +347,17 @@ impl Int8<'_> {
         &self,
         product: &Product<'_>,
         to: Span,
-        lines: &'static str,
+        rows: bool,
         zero: &Zero<'_>,
         read: Read,
     ) -> Result<Dispatch> {
         let size = |n| index(KERNEL, "an extent", n);
-        let rows = lines == "lines_a";
         let count = if rows { product.m } else { product.n };
         let (quads, batches) = (count.div_ceil(4), product.batch.count());
         let rounds = product.k_blocks.saturating_mul(product.k.div_ceil(4) + 2);
         check_rounds(KERNEL, self.caps, rounds)?;
         let variant = Variant::new("line_sums")
-            .part(lines)
+            .part(if rows { "lines_a" } else { "lines_b" })
             .set("THREADS", SUM_THREADS)
             .set("UNSIGNED", read.unsigned)
             .alias("Elem", "u32");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{check, discrete, software};
+use common::check;
 use tilewright_device::{Caps, Slot};
 use tilewright_kernels::{
     Epilogue, Store, View, candidates, gemm_with, matmul, matmul_packed, panel_width,
@@ -12,10 +12,10 @@ use tilewright_kernels::{Gemm, Layout, Operand};
 fn all_caps() -> Vec<Caps> {
     vec![
         Caps::webgpu_default(),
-        software(4),
-        software(8),
-        software(16),
-        discrete(),
+        Caps::software(4),
+        Caps::software(8),
+        Caps::software(16),
+        Caps::discrete(),
     ]
 }
 

@@ -2,8 +2,8 @@
 
 mod common;
 
+use common::check;
 use common::gpu::{Bench, benches, values};
-use common::{check, discrete, software};
 use tilewright_device::{AdapterKind, Caps, Slot};
 use tilewright_kernels::{
     Attention, AttentionMask, Heads, Scores, Store, View, attention, attention_by_products,
@@ -372,7 +372,7 @@ fn both_ways_agree_with_the_loops() {
 
 #[test]
 fn every_variant_assembles() {
-    for caps in [software(8), discrete(), Caps::webgpu_default()] {
+    for caps in [Caps::software(8), Caps::discrete(), Caps::webgpu_default()] {
         for case in cases() {
             with(&case, |of| {
                 attention(&caps, of)
@@ -400,7 +400,7 @@ fn every_variant_assembles() {
 
 #[test]
 fn what_does_not_fit_is_an_error() {
-    let caps = discrete();
+    let caps = Caps::discrete();
     let wide = Case {
         size: [1, 1, 1, 9, 9, 8, 260],
         ..PLAIN
@@ -435,7 +435,7 @@ fn scores_that_no_matrix_holds_are_taken_by_running_sums() {
         size: [1, 2, 2, 4, 70, 8, 12],
         ..PLAIN
     };
-    for mut caps in [discrete(), Caps::webgpu_default(), software(8)] {
+    for mut caps in [Caps::discrete(), Caps::webgpu_default(), Caps::software(8)] {
         with(&long, |of| {
             assert_eq!(of.scores(), 1 << 33);
             assert!(!of.prefers_products(&caps));

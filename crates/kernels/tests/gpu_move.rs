@@ -3,8 +3,8 @@
 
 mod common;
 
+use common::check;
 use common::gpu::{Bench, benches, values};
-use common::{check, discrete, software};
 use tilewright_device::{Caps, Dispatch, Slot};
 use tilewright_kernels::{Combine, Padding, Region, Store, Strides, View, copy, eye, gather};
 use tilewright_kernels::{gather_elements, gather_nd, one_hot, pad, range, reverse_sequence};
@@ -136,7 +136,7 @@ fn regions_arrive_where_they_should() {
 #[test]
 fn every_copy_validates() {
     let size = |n| View::new(Slot(n), Store::F32, [1 << 15]);
-    for caps in [Caps::webgpu_default(), software(8), discrete()] {
+    for caps in [Caps::webgpu_default(), Caps::software(8), Caps::discrete()] {
         for (_, region, ..) in regions() {
             for dispatch in copy(&caps, &size(0), &size(1), &region).unwrap() {
                 check(&caps, &dispatch);
@@ -245,7 +245,7 @@ fn scatters(caps: &Caps, inner: usize) -> Vec<Vec<Dispatch>> {
 #[test]
 fn every_other_variant_validates() {
     let [f, i, _] = STORES;
-    for caps in [Caps::webgpu_default(), software(8), discrete()] {
+    for caps in [Caps::webgpu_default(), Caps::software(8), Caps::discrete()] {
         let mut all = vec![
             range(&caps, 0, 0, &view(0, f, &[9])).unwrap(),
             range(&caps, 0, 0, &view(0, i, &[9])).unwrap(),

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{check, discrete, software};
+use common::check;
 use tilewright_device::{Caps, Param, Slot};
 use tilewright_kernels::{Epilogue, Function, Store, View, map, map_epilogue, map_inputs, matmul};
 
@@ -55,7 +55,7 @@ fn every_mode_assembles() {
             &[&[2, 1, 2, 1, 2, 1, 2, 1], &[1, 2, 1, 2, 1, 2, 1, 3]],
         ),
     ];
-    for caps in [software(8), discrete(), Caps::webgpu_default()] {
+    for caps in [Caps::software(8), Caps::discrete(), Caps::webgpu_default()] {
         for (out, inputs) in cases {
             let views: Vec<View> = (0..)
                 .zip(inputs)
@@ -72,9 +72,9 @@ fn every_mode_assembles() {
 fn half_precision_is_read_and_written_where_the_adapter_can() {
     let (x, y) = (view(0, Store::F16, &[3, 8]), view(1, Store::F16, &[8]));
     let out = view(2, Store::F16, &[3, 8]);
-    let list = map(&discrete(), &sum(2), &[x.clone(), y.clone()], &out).unwrap();
-    check(&discrete(), &list[0]);
-    assert!(map(&software(8), &sum(2), &[x, y], &out).is_err());
+    let list = map(&Caps::discrete(), &sum(2), &[x.clone(), y.clone()], &out).unwrap();
+    check(&Caps::discrete(), &list[0]);
+    assert!(map(&Caps::software(8), &sum(2), &[x, y], &out).is_err());
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn limits_are_kept() {
 #[test]
 fn functions_serve_as_epilogues() {
     let shapes: [&[usize]; 5] = [&[2, 9, 12], &[12], &[2, 1, 12], &[2, 1, 1], &[]];
-    for caps in [software(8), discrete(), Caps::webgpu_default()] {
+    for caps in [Caps::software(8), Caps::discrete(), Caps::webgpu_default()] {
         // Rows of whole quads, and others.
         for n in [12, 11] {
             let of = |i: u32, shape: &[usize]| {

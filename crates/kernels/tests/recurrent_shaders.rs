@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{check, discrete, software};
+use common::check;
 use tilewright_device::{Caps, Slot};
 use tilewright_kernels::{Cell, Error, Layout, Recurrent, Store, View, Weights, recurrent};
 
@@ -90,7 +90,7 @@ const CELLS: [Cell; 5] = [
 
 #[test]
 fn every_cell_assembles() {
-    for caps in [software(8), discrete(), Caps::webgpu_default()] {
+    for caps in [Caps::software(8), Caps::discrete(), Caps::webgpu_default()] {
         for cell in CELLS {
             for (hidden, optional) in [(8, true), (7, true), (8, false), (7, false)] {
                 let options = Options {
@@ -118,7 +118,7 @@ fn a_step_is_a_product_and_a_cell() {
             batch_first: false,
             kinds,
         };
-        layer(&discrete(), &options).unwrap()
+        layer(&Caps::discrete(), &options).unwrap()
     };
     let each = |cell, kinds| count(cell, 3, kinds) - count(cell, 2, kinds);
     assert_eq!(each(Cell::Lstm { coupled: false }, [0, 0]), 2);

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{check, discrete, software};
+use common::check;
 use tilewright_device::{Caps, Dispatch, Slot};
 use tilewright_kernels::{
     Adjust, Form, Norm, Reduction, Running, Stats, Store, Total, View, arg_max, channel_norm,
@@ -25,7 +25,7 @@ const SHAPES: [([usize; 3], usize); 9] = [
 ];
 
 fn all_caps() -> Vec<Caps> {
-    vec![Caps::webgpu_default(), software(8), discrete()]
+    vec![Caps::webgpu_default(), Caps::software(8), Caps::discrete()]
 }
 
 fn view(slot: u32, store: Store, shape: &[usize]) -> View {

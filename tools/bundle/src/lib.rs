@@ -1,2 +1,2 @@
-//! The tests of the workspace as one program that runs away from the sources: `./x bundle` packs it with `run.sh`.
+//! The tests that need an adapter or the conformance suite, and those of the command line, as one program that runs away from the sources: `./x bundle` packs it with `run.sh`.
 #![forbid(unsafe_code)]

@@ -9,4 +9,4 @@ pub(crate) mod conv;
 pub(crate) mod gpu;
 mod shader;
 
-pub(crate) use shader::{check, discrete, software};
+pub(crate) use shader::check;

@@ -6,29 +6,7 @@ use std::env;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
-use tilewright_device::{AdapterKind, Caps, Dispatch, Source, assemble};
-
-/// lavapipe (8 lanes) or SwiftShader (4), as data.
-pub(crate) fn software(lanes: u32) -> Caps {
-    let mut caps = Caps::webgpu_default();
-    caps.kind = AdapterKind::Software;
-    caps.loop_rounds = Caps::loop_rounds_of(caps.kind);
-    caps.subgroups = Some((lanes, lanes));
-    caps.limits.workgroup_bytes = 32 << 10;
-    caps.limits.invocations = 1024;
-    caps
-}
-
-/// A discrete GPU with f16 and 48 KiB of workgroup memory.
-pub(crate) fn discrete() -> Caps {
-    let mut caps = Caps::webgpu_default();
-    caps.kind = AdapterKind::Discrete;
-    caps.f16 = true;
-    caps.int8_dot = true;
-    caps.limits.workgroup_bytes = 48 << 10;
-    caps.limits.invocations = 1024;
-    caps
-}
+use tilewright_device::{Caps, Dispatch, Source, assemble};
 
 /// Checks a dispatch whatever of it lies in an arena, where everything is bound read_write.
 pub(crate) fn check(caps: &Caps, dispatch: &Dispatch) {

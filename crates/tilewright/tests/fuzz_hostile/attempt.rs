@@ -4,7 +4,6 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::HashMap;
 use std::time::Duration;
-use tilewright::device::AdapterKind;
 use tilewright::graph::passes::{self, Known};
 use tilewright::graph::stage::Schedule;
 use tilewright::graph::{Bindings, Fact, bind, coverage, lower::Derived};
@@ -107,21 +106,9 @@ pub(crate) fn attempt(file: &[u8], given: &[(String, HostTensor)], seed: u64) ->
 
 /// Adapters that choose other kernels: default limits; lavapipe, with subgroups of 8 and loops that it cuts; a discrete GPU.
 pub(crate) fn kinds() -> [Caps; 3] {
-    let plain = Caps::webgpu_default();
-    let f16 = |kind| {
-        let mut caps = plain.clone();
-        caps.kind = kind;
-        caps.loop_rounds = Caps::loop_rounds_of(kind);
-        caps.f16 = true;
-        caps.limits.invocations = 1024;
-        caps
-    };
-    let (mut software, mut discrete) = (f16(AdapterKind::Software), f16(AdapterKind::Discrete));
-    software.subgroups = Some((8, 8));
-    software.limits.workgroup_bytes = 32 << 10;
-    discrete.int8_dot = true;
-    discrete.limits.workgroup_bytes = 48 << 10;
-    [plain, software, discrete]
+    let mut software = Caps::software(8);
+    software.f16 = true;
+    [Caps::webgpu_default(), software, Caps::discrete()]
 }
 
 /// Passes, schedule and plan for an adapter.
