@@ -301,7 +301,10 @@ impl<'a> Binder<'a> {
         let bytes = stored_bytes(fact.dtype, &shape, self.caps);
         if bytes > limit {
             return Err(Error::Limit {
-                what: format!("{} as one binding of {bytes} bytes ({fact})", name()),
+                what: format!(
+                    "{} as one binding of the adapter, {bytes} bytes ({fact}),",
+                    name()
+                ),
                 limit,
             });
         }

@@ -86,7 +86,10 @@ pub enum Error {
         source: std::io::Error,
     },
     /// An operator that this engine does not have, or of an operator set newer than it knows.
-    #[error("{node}: operator `{name}` of domain `{domain}`, opset {opset}, is not supported")]
+    #[error(
+        "{node}: operator `{name}` of domain `{}`, opset {opset}, is not supported: what ONNX has in sets 1 to {} is, and what a \
+         `Registry` names", if .domain.is_empty() { "ai.onnx" } else { .domain }, crate::NEWEST_OPSET
+    )]
     UnknownOperator {
         /// The operator.
         name: String,

@@ -91,7 +91,9 @@ impl ModelDir {
         let folder = self.folder.canonicalize()?;
         let file = folder.join(path).canonicalize()?;
         if !file.starts_with(&folder) {
-            return refuse("leads out of the model's folder");
+            return refuse(
+                "leads out of the model's folder; put the file itself, not a link, beside the model",
+            );
         }
         // A pipe or device would block or never end.
         if !file.metadata()?.is_file() {

@@ -3,6 +3,7 @@
 //! `cargo run --release -p tilewright-examples --bin digits [--host]`
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::time::Instant;
 use tilewright::tensor::npy;
 use tilewright::{Gpu, GpuOptions, HostTensor, Model, ModelOptions, Session, block_on};
@@ -11,6 +12,18 @@ use tilewright::{Gpu, GpuOptions, HostTensor, Model, ModelOptions, Session, bloc
 const SHOWN: usize = 6;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    match run(&mut io::stdout().lock()) {
+        // Who reads has seen enough.
+        Err(e) if e.downcast_ref::<io::Error>().is_some_and(closed) => Ok(()),
+        result => result,
+    }
+}
+
+fn closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let folder = tilewright_examples::digits();
     let images = npy::read(&std::fs::read(folder.join("digits_images.npy"))?)?;
     let labels = npy::read(&std::fs::read(folder.join("digits_labels.npy"))?)?.to_i64()?;
@@ -21,10 +34,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (model, place) = place(graph, std::env::args().any(|a| a == "--host"));
     let mut session = Session::new(&model)?;
     classify(&mut session, &pixels[..64])?;
-    println!(
+    writeln!(
+        out,
         "{place}; load to first result {:.0} ms\n",
         started.elapsed().as_secs_f64() * 1e3
-    );
+    )?;
 
     let shown: Vec<usize> = (0..SHOWN).map(|i| i * labels.len() / SHOWN).collect();
     for &i in &shown {
@@ -32,13 +46,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let scores = classify(&mut session, &pixels[i * 64..(i + 1) * 64])?;
         let time = start.elapsed();
         let (label, p) = best(&scores);
-        draw(&pixels[i * 64..(i + 1) * 64]);
-        println!(
+        draw(out, &pixels[i * 64..(i + 1) * 64])?;
+        writeln!(
+            out,
             "image {i}: a {label} ({:.1} %), written as {}, in {:.2} ms\n",
             p * 100.0,
             labels[i],
             time.as_secs_f64() * 1e3
-        );
+        )?;
     }
 
     let start = Instant::now();
@@ -49,12 +64,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         .zip(&labels)
         .filter(|(s, l)| best(s).0 as i64 == **l)
         .count();
-    println!(
+    writeln!(
+        out,
         "{right} of {} right ({:.2} %) in one batch, {:.1} ms",
         labels.len(),
         100.0 * right as f64 / labels.len() as f64,
         time.as_secs_f64() * 1e3
-    );
+    )?;
     // The network was trained on part of these images; far below this, something computes wrongly.
     if right * 100 < labels.len() * 97 {
         return Err("fewer than 97 % are right: a kernel must be wrong on this adapter".into());
@@ -97,12 +113,13 @@ fn best(scores: &[f32]) -> (usize, f32) {
 }
 
 /// Two characters a pixel, darker for more ink.
-fn draw(pixels: &[f32]) {
+fn draw(out: &mut impl Write, pixels: &[f32]) -> io::Result<()> {
     for row in pixels.chunks(8) {
         let line: String = row
             .iter()
             .map(|&p| [" ", "░", "▒", "▓", "█"][(p * 4.0).round() as usize].repeat(2))
             .collect();
-        println!("    {line}");
+        writeln!(out, "    {line}")?;
     }
+    Ok(())
 }
