@@ -1,5 +1,5 @@
 # Judges sums of the conformance checkers.
-# usage: awk -f judge.awk -v known_file=KNOWN -v floor_file=FLOOR KNOWN FLOOR SUMS
+# usage: awk -f judge.awk -v known_file=KNOWN -v floor_file=FLOOR -v expected="SUM|SUM.." KNOWN FLOOR SUMS
 # KNOWN: names of tests that may fail. FLOOR: the name of a sum, then the fewest passes. SUMS: the checkers' lines,
 # `FAIL NAME WHY` and `# SUM: PASSED/TESTS`.
 function error(text) { print "error: " text; wrong = 1 }
@@ -8,7 +8,7 @@ FILENAME != known_file && FILENAME != floor_file && /^# / {
     name = $0; sub(/^# /, "", name); sub(/: .*/, "", name)
     passed = $0; sub(/.*: /, "", passed); sub(/\/.*/, "", passed)
     if (!(name in floor)) next
-    judged++
+    judged[name]
     if (passed + 0 < floor[name]) error(name ": " passed " pass, the floor is " floor[name])
     next
 }
@@ -22,6 +22,8 @@ FILENAME == floor_file { least = $NF; sub(/ *[0-9]+$/, ""); floor[$0] = least; n
     else if (!($2 in known)) error($2 " fails, and is not in " known_file)
 }
 END {
-    if (!judged) error("no sum that has a floor")
+    count = split(expected, names, "|")
+    if (!count) error("no sum is expected")
+    for (i = 1; i <= count; i++) if (!(names[i] in judged)) error("no sum `" names[i] "` that has a floor")
     exit wrong
 }
