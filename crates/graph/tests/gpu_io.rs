@@ -337,6 +337,17 @@ fn outputs_may_go_where_inputs_come_from() {
     same(&read(&gpu, &other), &d);
 }
 
+/// Runs with these bindings, by itself or as commands in an encoder of the caller.
+fn either(session: &mut Session, gpu: &Gpu, io: IoBinding, record: bool) {
+    if record {
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        pollster::block_on(session.record(io, Recorder::over(gpu, &mut encoder))).unwrap();
+        gpu.queue().submit([encoder.finish()]);
+    } else {
+        pollster::block_on(session.run_with(io)).unwrap();
+    }
+}
+
 /// Outputs that are the inputs, which change places.
 #[test]
 fn buffers_change_places() {
@@ -355,13 +366,7 @@ fn buffers_change_places() {
             .input("b", bt.clone())
             .output("a'", at.clone())
             .output("b'", bt.clone());
-        if record {
-            let mut encoder = gpu.device().create_command_encoder(&Default::default());
-            pollster::block_on(session.record(io, Recorder::over(&gpu, &mut encoder))).unwrap();
-            gpu.queue().submit([encoder.finish()]);
-        } else {
-            pollster::block_on(session.run_with(io)).unwrap();
-        }
+        either(&mut session, &gpu, io, record);
         same(&read(&gpu, &at), &b);
         same(&read(&gpu, &bt), &a);
     }
@@ -381,13 +386,7 @@ fn an_input_is_passed_on_within_its_buffer() {
         let at = |offset| DeviceTensor::new(wide.buffer().clone(), DType::F32, [4]).at(offset);
         gpu.write(wide.buffer(), 0, a.bytes()).unwrap();
         let io = IoBinding::new().input("a", at(0)).output("b", at(256));
-        if record {
-            let mut encoder = gpu.device().create_command_encoder(&Default::default());
-            pollster::block_on(session.record(io, Recorder::over(&gpu, &mut encoder))).unwrap();
-            gpu.queue().submit([encoder.finish()]);
-        } else {
-            pollster::block_on(session.run_with(io)).unwrap();
-        }
+        either(&mut session, &gpu, io, record);
         same(&read(&gpu, &at(256)), &a);
         gpu.write(wide.buffer(), 256, &[0; 16]).unwrap();
     }
