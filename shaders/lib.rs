@@ -211,6 +211,8 @@ static FILES: &[(&str, &str)] = table! {
     "part/weight_one"
     "part/wide_four"
     "part/wide_one"
+    "part/winograd_2"
+    "part/winograd_4"
     "part/zero_known"
     "part/zero_view"
     "pool"
@@ -237,6 +239,8 @@ static FILES: &[(&str, &str)] = table! {
     "top_k"
     "transpose"
     "trilu"
+    "winograd_in"
+    "winograd_out"
 };
 
 /// The text of one file, or `None` where there is none of that name.

@@ -50,6 +50,7 @@ mod softmax;
 mod top_k;
 mod view;
 mod walk;
+mod winograd;
 
 pub use attention::{Attention, AttentionMask, Heads, Scores, attention, attention_by_products};
 pub use bsr::{BsrView, Side, bsr_block, bsr_left, bsr_matmul, bsr_rows, bsr_values};
@@ -86,3 +87,4 @@ pub use softmax::{hardmax, softmax};
 pub use top_k::{top_k, top_k_scratch};
 pub use view::{Store, View};
 pub use walk::Form;
+pub use winograd::{Winograd, WinogradScratch, winograd};

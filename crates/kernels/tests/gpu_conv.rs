@@ -4,7 +4,10 @@ mod common;
 
 use common::conv::{Case, input_shape, onnx_order, reference, shape_of, upload};
 use common::gpu::{benches, close, values};
-use tilewright_kernels::{Epilogue, Filter, Store, conv, depthwise, pack_depthwise, pack_filter};
+use tilewright_kernels::{
+    Epilogue, Filter, Store, Winograd, WinogradScratch, conv, depthwise, pack_depthwise,
+    pack_filter, winograd,
+};
 
 const CASES: &[Case] = &[
     // 3x3, channels in vec4
@@ -283,5 +286,108 @@ fn f16_activations_and_filters() {
             &reference(&s, &x, &w),
             1.0 / 2048.0,
         );
+    }
+}
+
+/// Plain 3x3: odd and even sizes, no pads and uneven ones, images, a tile that is all padding's neighbour.
+const WINOGRAD: &[Case] = &[
+    (
+        &[1, 9, 11, 64],
+        &[3, 3],
+        &[1, 1],
+        &[1, 1],
+        &[1, 1, 1, 1],
+        1,
+        68,
+    ),
+    (
+        &[2, 6, 5, 8],
+        &[3, 3],
+        &[1, 1],
+        &[1, 1],
+        &[0, 2, 1, 0],
+        1,
+        12,
+    ),
+    (
+        &[3, 3, 3, 4],
+        &[3, 3],
+        &[1, 1],
+        &[1, 1],
+        &[0, 0, 0, 0],
+        1,
+        4,
+    ),
+    (
+        &[1, 1, 2, 20],
+        &[3, 3],
+        &[1, 1],
+        &[1, 1],
+        &[2, 2, 2, 2],
+        1,
+        36,
+    ),
+];
+
+#[test]
+fn convolutions_by_transformed_tiles() {
+    for mut bench in benches() {
+        for case in WINOGRAD {
+            for (store, form) in [
+                (Store::F32, Winograd::Two),
+                (Store::F32, Winograd::Four),
+                (Store::F16, Winograd::Four),
+            ] {
+                let s = shape_of(case);
+                let x = values(input_shape(&s).iter().product(), 13);
+                let w = values(s.out_channels * 9 * s.in_channels, 14);
+                let bias = values(s.out_channels, 15);
+                let mut expected = reference(&s, &x, &w);
+                for (at, v) in expected.iter_mut().enumerate() {
+                    *v += f64::from(bias[at % s.out_channels]);
+                }
+                let filter = onnx_order(&s, &w, s.out_channels, s.in_channels);
+                let filter = form.pack(bench.caps(), &s, &filter).unwrap();
+                let filter = upload(&mut bench, 1, &filter);
+                let vx = bench.floats(0, store, &input_shape(&s), &x);
+                let vb = bench.floats(4, Store::F32, &[s.out_channels], &bias);
+                let vy = bench.result(3, store, &s.output_shape());
+                let [tiles, products] = form.scratch(&s);
+                let (tiles, products) = (
+                    bench.result(5, Store::F32, &tiles),
+                    bench.result(6, Store::F32, &products),
+                );
+                let scratch = WinogradScratch {
+                    tiles: &tiles,
+                    products: &products,
+                };
+                let epilogue = Epilogue::bias(&vb);
+                let run = winograd(
+                    bench.caps(),
+                    form,
+                    &s,
+                    &vx,
+                    &filter,
+                    scratch,
+                    &vy,
+                    Some(&epilogue),
+                );
+                bench.run(&run.unwrap());
+                // Of the largest result: what a transform adds up is larger than what is left of it.
+                let most = match (store, form) {
+                    (Store::F16, _) => 1.0 / 1024.0,
+                    (_, Winograd::Two) => 4e-6,
+                    (_, Winograd::Four) => 4e-5,
+                };
+                let largest = expected.iter().fold(0.0f64, |most, v| most.max(v.abs()));
+                for (at, (got, want)) in bench.read(&vy).iter().zip(&expected).enumerate() {
+                    let off = (f64::from(*got) - want).abs() / largest;
+                    assert!(
+                        off <= most,
+                        "{case:?} {form:?}: element {at}: {got}, not {want}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! Conv: the convolution of neural networks (a correlation), with groups, strides and dilations.
 
+use super::filter::{Weights, lower_winograd, quads, shape_of};
 use super::product::Convolution;
-use super::window::{AutoPad, Layout, Slide, Window, three};
+use super::window::{AutoPad, Layout, Window, three};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
-use tilewright_kernels::{self as kernels, ConvShape, Epilogue, Filter, Region, Strides, View};
+use tilewright_kernels::{self as kernels, Epilogue, Winograd};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX Conv-22: `Y[n, o] = B[o] + sum over c, taps of X[n, c, window] * W[o, c, tap]`. W is `[O, C / group, taps..]` in
@@ -76,6 +77,11 @@ impl Operator for Conv {
         let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, shape.groups));
         let epilogue = cx.epilogue(epilogue.transpose()?, quads(&shape))?;
         let (caps, depthwise) = (cx.caps().clone(), shape.is_depthwise());
+        if cx.weight(1).is_some()
+            && let Some(form) = Winograd::of(&caps, &shape)
+        {
+            return lower_winograd(cx, form, &shape, &x, &y, epilogue.as_ref());
+        }
         let weights = Weights::new(cx, &shape, "conv", |w| {
             Ok(if depthwise {
                 kernels::pack_depthwise(&shape, w)?
@@ -209,98 +215,6 @@ pub(super) fn place_convolution(cx: &Placing<'_>, layout: Layout) -> Place {
     cx.floats_only()
 }
 
-/// The filter on the device: a constant one packed, one of the run with its channels last.
-pub(super) enum Weights {
-    Packed(View),
-    Ohwi(View),
-}
-
-impl Weights {
-    /// The filter in input 1, `[channels, channels, taps..]`; `pack` packs it, in f32, in the form called `form`.
-    pub(super) fn new(
-        cx: &mut Lower<'_>,
-        shape: &ConvShape,
-        form: &str,
-        pack: impl FnOnce(&HostTensor) -> Result<HostTensor>,
-    ) -> Result<Weights> {
-        if cx.weight(1).is_some() {
-            let make = |w: &HostTensor| pack(&w.cast(DType::F32)?);
-            let key = format!("{form} {}", filter_key(shape));
-            return Ok(Weights::Packed(cx.packed(1, &key, make)?));
-        }
-        let w = cx.input(1)?;
-        let (outer, inner) = (w.shape[0], w.shape[1]);
-        let taps = w.elements() / (outer * inner).max(1);
-        if inner == 1 || taps == 1 {
-            return Ok(Weights::Ohwi(w));
-        }
-        let to = cx.scratch(w.store, vec![outer, taps, inner]);
-        let by = [inner * taps, 1, taps].map(|n| n as isize).to_vec();
-        let region = Region {
-            shape: to.shape.clone(),
-            from: Strides { offset: 0, by },
-            to: Strides::of(&to.shape),
-        };
-        cx.emit(kernels::copy(cx.caps(), &w, &to, &region)?);
-        Ok(Weights::Ohwi(to))
-    }
-
-    pub(super) fn filter(&self) -> Filter<'_> {
-        match self {
-            Weights::Packed(view) => Filter::Packed(view),
-            Weights::Ohwi(view) => Filter::Ohwi(view),
-        }
-    }
-}
-
-/// True if the four output channels that an epilogue sees begin at a multiple of four.
-pub(super) fn quads(shape: &ConvShape) -> bool {
-    let own = shape.out_channels / shape.groups.max(1);
-    shape.out_channels % 4 == 0 && (shape.is_depthwise() || own % 4 == 0)
-}
-
-/// What a packed filter depends on besides the weight: not on the size of the image.
-pub(super) fn filter_key(shape: &ConvShape) -> String {
-    let ConvShape {
-        in_channels,
-        out_channels,
-        groups,
-        kernel,
-        dilation,
-        ..
-    } = shape;
-    format!("filter {in_channels} {out_channels} {groups} {kernel:?} {dilation:?}")
-}
-
-/// The sizes that kernels take. `channels` are those of X and Y.
-pub(super) fn shape_of(
-    images: usize,
-    channels: (usize, usize),
-    group: i64,
-    slides: &[Slide],
-) -> ConvShape {
-    let axes = |f: fn(&Slide) -> usize, fill: usize| {
-        let mut all = [fill; 3];
-        for (to, slide) in all[3 - slides.len()..].iter_mut().zip(slides) {
-            *to = f(slide);
-        }
-        all
-    };
-    ConvShape {
-        rank: slides.len(),
-        images,
-        in_channels: channels.0,
-        out_channels: channels.1,
-        groups: group.max(1) as usize,
-        input: axes(|s| s.input, 1),
-        output: axes(|s| s.output, 1),
-        kernel: axes(|s| s.kernel, 1),
-        stride: axes(|s| s.stride, 1),
-        dilation: axes(|s| s.dilation, 1),
-        pad: axes(|s| s.before, 0),
-    }
-}
-
 fn conv(window: Window) -> Conv {
     Conv {
         group: 1,
@@ -338,6 +252,18 @@ fn padded_cases() -> Vec<Case> {
             conv(padded(&[1, 1, 1, 1])),
             &[1, 64, 6, 6],
             &[64, 64, 3, 3],
+        ),
+        biased(
+            "3x3 by tiles of 4",
+            conv(padded(&[1, 1, 1, 0])),
+            &[1, 64, 29, 27],
+            &[68, 64, 3, 3],
+        ),
+        biased(
+            "3x3 by tiles of 2",
+            conv(padded(&[1, 1, 1, 1])),
+            &[1, 128, 13, 14],
+            &[128, 128, 3, 3],
         ),
         biased("1x1", conv(plain()), &[2, 8, 5, 6], &[12, 8, 1, 1]),
         case(

@@ -1,6 +1,7 @@
 //! ConvInteger and QLinearConv: convolutions of quantised tensors.
 
-use super::conv::{Conv, filter_key, shape_of};
+use super::conv::Conv;
+use super::filter::{filter_key, shape_of};
 use super::int8::{self, ColumnValues, Columns};
 use super::matmul_integer::{any, bytes_only, first, requantised};
 use super::window::{Layout, Window};

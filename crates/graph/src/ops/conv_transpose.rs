@@ -1,6 +1,7 @@
 //! ConvTranspose: the gradient of a convolution with respect to its input, used to enlarge images.
 
-use super::conv::{Weights, place_convolution, quads, shape_of};
+use super::conv::place_convolution;
+use super::filter::{Weights, quads, shape_of};
 use super::product::Convolution;
 use super::window::{AutoPad, Layout, Slide, Window, three};
 use crate::dim::Dim;

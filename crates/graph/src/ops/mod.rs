@@ -23,6 +23,7 @@ mod deform_conv;
 mod det;
 mod dynamic_quantize;
 mod einsum;
+mod filter;
 mod gather;
 mod gemm;
 mod global_pool;

@@ -1,0 +1,127 @@
+//! What convolutions share when they are lowered: sizes, and the filter on the device.
+
+use super::window::Slide;
+use crate::Result;
+use crate::lower::Lower;
+use tilewright_kernels::{
+    self as kernels, ConvShape, Epilogue, Filter, Region, Store, Strides, View, Winograd,
+};
+use tilewright_tensor::{DType, HostTensor};
+
+/// By transformed tiles; the filter is a constant.
+pub(super) fn lower_winograd(
+    cx: &mut Lower<'_>,
+    form: Winograd,
+    shape: &ConvShape,
+    x: &View,
+    y: &View,
+    epilogue: Option<&Epilogue>,
+) -> Result<()> {
+    let caps = cx.caps().clone();
+    let filter = Weights::new(cx, shape, &format!("winograd {form:?}"), |w| {
+        Ok(form.pack(&caps, shape, w)?)
+    })?;
+    let Weights::Packed(filter) = filter else {
+        return Err(cx.error("Winograd's transform takes a constant filter"));
+    };
+    let [tiles, products] = form.scratch(shape).map(|s| cx.scratch(Store::F32, s));
+    let scratch = kernels::WinogradScratch {
+        tiles: &tiles,
+        products: &products,
+    };
+    let all = kernels::winograd(&caps, form, shape, x, &filter, scratch, y, epilogue)?;
+    cx.emit(all);
+    Ok(())
+}
+
+/// The filter on the device: a constant one packed, one of the run with its channels last.
+pub(super) enum Weights {
+    Packed(View),
+    Ohwi(View),
+}
+
+impl Weights {
+    /// The filter in input 1, `[channels, channels, taps..]`; `pack` packs it, in f32, in the form called `form`.
+    pub(super) fn new(
+        cx: &mut Lower<'_>,
+        shape: &ConvShape,
+        form: &str,
+        pack: impl FnOnce(&HostTensor) -> Result<HostTensor>,
+    ) -> Result<Weights> {
+        if cx.weight(1).is_some() {
+            let make = |w: &HostTensor| pack(&w.cast(DType::F32)?);
+            let key = format!("{form} {}", filter_key(shape));
+            return Ok(Weights::Packed(cx.packed(1, &key, make)?));
+        }
+        let w = cx.input(1)?;
+        let (outer, inner) = (w.shape[0], w.shape[1]);
+        let taps = w.elements() / (outer * inner).max(1);
+        if inner == 1 || taps == 1 {
+            return Ok(Weights::Ohwi(w));
+        }
+        let to = cx.scratch(w.store, vec![outer, taps, inner]);
+        let by = [inner * taps, 1, taps].map(|n| n as isize).to_vec();
+        let region = Region {
+            shape: to.shape.clone(),
+            from: Strides { offset: 0, by },
+            to: Strides::of(&to.shape),
+        };
+        cx.emit(kernels::copy(cx.caps(), &w, &to, &region)?);
+        Ok(Weights::Ohwi(to))
+    }
+
+    pub(super) fn filter(&self) -> Filter<'_> {
+        match self {
+            Weights::Packed(view) => Filter::Packed(view),
+            Weights::Ohwi(view) => Filter::Ohwi(view),
+        }
+    }
+}
+
+/// True if the four output channels that an epilogue sees begin at a multiple of four.
+pub(super) fn quads(shape: &ConvShape) -> bool {
+    let own = shape.out_channels / shape.groups.max(1);
+    shape.out_channels % 4 == 0 && (shape.is_depthwise() || own % 4 == 0)
+}
+
+/// What a packed filter depends on besides the weight: not on the size of the image.
+pub(super) fn filter_key(shape: &ConvShape) -> String {
+    let ConvShape {
+        in_channels,
+        out_channels,
+        groups,
+        kernel,
+        dilation,
+        ..
+    } = shape;
+    format!("filter {in_channels} {out_channels} {groups} {kernel:?} {dilation:?}")
+}
+
+/// The sizes that kernels take. `channels` are those of X and Y.
+pub(super) fn shape_of(
+    images: usize,
+    channels: (usize, usize),
+    group: i64,
+    slides: &[Slide],
+) -> ConvShape {
+    let axes = |f: fn(&Slide) -> usize, fill: usize| {
+        let mut all = [fill; 3];
+        for (to, slide) in all[3 - slides.len()..].iter_mut().zip(slides) {
+            *to = f(slide);
+        }
+        all
+    };
+    ConvShape {
+        rank: slides.len(),
+        images,
+        in_channels: channels.0,
+        out_channels: channels.1,
+        groups: group.max(1) as usize,
+        input: axes(|s| s.input, 1),
+        output: axes(|s| s.output, 1),
+        kernel: axes(|s| s.kernel, 1),
+        stride: axes(|s| s.stride, 1),
+        dilation: axes(|s| s.dilation, 1),
+        pad: axes(|s| s.before, 0),
+    }
+}
