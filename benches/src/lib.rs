@@ -6,6 +6,8 @@ mod measure;
 mod report;
 mod tensors;
 
-pub use measure::{Candidate, Pace, Samples, alternate};
+pub use measure::{
+    Candidate, Entrant, Pace, Sample, Samples, alternate, clocked, in_turns, processors, repeats,
+};
 pub use report::{commit, judge, load_average, machine, timer_quantum};
 pub use tensors::Tensors;

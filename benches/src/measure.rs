@@ -45,14 +45,21 @@ impl Candidate {
     /// # Errors
     /// What the device reports.
     pub fn new(gpu: &Gpu, replay: Replay) -> Result<Self> {
-        let first = sample(gpu, &replay, 1)?.0;
-        let again = sample(gpu, &replay, 1)?.0;
-        let repeats = (LEAST_SAMPLE / again.max(1e-9)).ceil() as usize;
+        let first = sample(gpu, &replay, 1)?.wall;
+        let again = sample(gpu, &replay, 1)?.wall;
         Ok(Self {
             replay,
-            repeats: repeats.clamp(1, MOST_REPEATS),
+            repeats: repeats(again),
             first,
         })
+    }
+
+    /// Times it once: as many runs as make a sample, in one submission.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn time(&self, gpu: &Gpu) -> Result<Sample> {
+        sample(gpu, &self.replay, self.repeats)
     }
 
     /// Runs it once; then its results can be read.
@@ -64,6 +71,18 @@ impl Candidate {
     }
 }
 
+/// Seconds of one run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// From submission to completion.
+    pub wall: f64,
+    /// Processor time over processors, where it is known.
+    pub cpu: Option<f64>,
+}
+
+/// Something to time: each call is a sample, none where it no longer takes part.
+pub type Entrant<'a, E> = Box<dyn FnMut() -> Result<Option<Sample>, E> + 'a>;
+
 /// Times all candidates in turn, round after round; `progress` is told the part that is done, 0 to 1.
 ///
 /// # Errors
@@ -72,18 +91,33 @@ pub fn alternate(
     gpu: &Gpu,
     candidates: &[&Candidate],
     pace: Pace,
-    mut progress: impl FnMut(f64),
+    progress: impl FnMut(f64),
 ) -> Result<Vec<Samples>> {
-    let mut all = vec![Samples::default(); candidates.len()];
+    let mut entrants: Vec<Entrant<'_, _>> = vec![];
+    for &of in candidates {
+        entrants.push(Box::new(move || of.time(gpu).map(Some)));
+    }
+    in_turns(&mut entrants, pace, progress)
+}
+
+/// Times anything in turn, as [`alternate`] does.
+///
+/// # Errors
+/// What an entrant answers with.
+pub fn in_turns<E>(
+    entrants: &mut [Entrant<'_, E>],
+    pace: Pace,
+    mut progress: impl FnMut(f64),
+) -> Result<Vec<Samples>, E> {
+    let mut all = vec![Samples::default(); entrants.len()];
     let start = Instant::now();
     let mut rounds = 0;
     loop {
         let warm = start.elapsed() >= pace.warm_up;
-        for (of, samples) in candidates.iter().zip(&mut all) {
-            let (wall, cpu) = sample(gpu, &of.replay, of.repeats)?;
-            if warm {
-                samples.wall.push(wall);
-                samples.cpu.extend(cpu);
+        for (entrant, samples) in entrants.iter_mut().zip(&mut all) {
+            if let (Some(sample), true) = (entrant()?, warm) {
+                samples.wall.push(sample.wall);
+                samples.cpu.extend(sample.cpu);
             }
         }
         rounds += usize::from(warm);
@@ -95,20 +129,49 @@ pub fn alternate(
     }
 }
 
-/// Wall and processor seconds of one of `repeats` runs in one submission.
-fn sample(gpu: &Gpu, replay: &Replay, repeats: usize) -> Result<(f64, Option<f64>)> {
+/// Seconds of each of `repeats` runs that `work` does and waits for.
+///
+/// # Errors
+/// What `work` answers with.
+pub fn clocked<E>(
+    gpu: &Gpu,
+    repeats: usize,
+    work: impl FnOnce() -> Result<(), E>,
+) -> Result<Sample, E> {
     let cpu = cpu_seconds(gpu);
     let start = Instant::now();
-    let recorder = (0..repeats).fold(Recorder::new(gpu), |recorder, _| recorder.run(replay));
-    recorder.submit(SubmitOptions::new().budget(Budget::Unlimited))?;
-    pollster::block_on(gpu.done())?;
+    work()?;
     let wall = start.elapsed().as_secs_f64();
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let spent = cpu_seconds(gpu)
         .zip(cpu)
-        .map(|(end, begin)| (end - begin) / processors as f64);
-    let each = |seconds: f64| seconds / repeats as f64;
-    Ok((each(wall), spent.map(each)))
+        .map(|(end, begin)| (end - begin) / processors() as f64);
+    let each = |seconds: f64| seconds / repeats.max(1) as f64;
+    Ok(Sample {
+        wall: each(wall),
+        cpu: spent.map(each),
+    })
+}
+
+/// How many runs make a sample, where one takes so many seconds.
+#[must_use]
+pub fn repeats(seconds: f64) -> usize {
+    let repeats = (LEAST_SAMPLE / seconds.max(1e-9)).ceil() as usize;
+    repeats.clamp(1, MOST_REPEATS)
+}
+
+/// Processors that this process may use.
+#[must_use]
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// One of `repeats` runs in one submission.
+fn sample(gpu: &Gpu, replay: &Replay, repeats: usize) -> Result<Sample> {
+    clocked(gpu, repeats, || {
+        let recorder = (0..repeats).fold(Recorder::new(gpu), |recorder, _| recorder.run(replay));
+        recorder.submit(SubmitOptions::new().budget(Budget::Unlimited))?;
+        pollster::block_on(gpu.done())
+    })
 }
 
 /// Processor time of all threads of this process so far. Linux only, and of interest on software adapters only.
@@ -139,6 +202,19 @@ impl Samples {
         self.quantile(0.5)
     }
 
+    /// The median of the wall times in seconds; NaN without samples.
+    pub fn wall_median(&self) -> f64 {
+        quantile(&self.wall, 0.5)
+    }
+
+    /// How many times as long these runs take as the other's: by processor time where both have it, else by wall time.
+    pub fn over(&self, other: &Self) -> f64 {
+        match self.cpu.is_empty() || other.cpu.is_empty() {
+            true => self.wall_median() / other.wall_median(),
+            false => quantile(&self.cpu, 0.5) / quantile(&other.cpu, 0.5),
+        }
+    }
+
     /// The distance of the quartiles over the median.
     pub fn spread(&self) -> f64 {
         (self.quantile(0.75) - self.quantile(0.25)) / self.median()
@@ -159,7 +235,7 @@ impl Samples {
             "median_seconds": self.median(),
             "min_seconds": self.min(),
             "spread": self.spread(),
-            "wall_median_seconds": quantile(&self.wall, 0.5),
+            "wall_median_seconds": self.wall_median(),
             "wall_seconds": rounded(&self.wall),
             "cpu_seconds": rounded(&self.cpu),
         })
@@ -200,6 +276,17 @@ mod tests {
         };
         assert_eq!(samples.median(), 9.0);
         assert!(Samples::default().median().is_nan());
+    }
+
+    #[test]
+    fn times_are_compared_with_their_like() {
+        let with = |wall, cpu: &[f64]| Samples {
+            wall: vec![wall],
+            cpu: cpu.to_vec(),
+        };
+        assert_eq!(with(8.0, &[3.0]).over(&with(2.0, &[1.0])), 3.0);
+        assert_eq!(with(8.0, &[3.0]).over(&with(2.0, &[])), 4.0);
+        assert!(with(8.0, &[]).over(&Samples::default()).is_nan());
     }
 
     #[test]

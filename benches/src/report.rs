@@ -19,7 +19,7 @@ pub fn machine(gpu: &Gpu) -> Value {
         "binding_bytes": caps.limits.binding_bytes,
         "workgroup_bytes": caps.limits.workgroup_bytes,
         "processor": processor(),
-        "processors": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        "processors": crate::processors(),
         "load_average": load_average(),
         "timer_quantum_ns": timer_quantum().as_nanos() as u64,
         "tilewright": env!("CARGO_PKG_VERSION"),

@@ -53,6 +53,12 @@ impl Tensors {
     /// # Errors
     /// What the device and its compiler report.
     pub fn bind(&self, gpu: &Gpu, dispatches: &[Dispatch]) -> Result<Replay> {
-        pollster::block_on(gpu.bind(dispatches, |slot| Some((self.0.get(&slot)?.clone(), 0))))
+        pollster::block_on(gpu.bind(dispatches, |slot| self.place(slot)))
+    }
+
+    /// The buffer of a slot, and where its tensor begins.
+    #[must_use]
+    pub fn place(&self, slot: Slot) -> Option<(Buffer, u64)> {
+        Some((self.0.get(&slot)?.clone(), 0))
     }
 }

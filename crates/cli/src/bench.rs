@@ -1,6 +1,23 @@
-//! `tilewright bench`: measures kernels on an adapter. One file for each subcommand.
+//! `tilewright bench`: measures kernels on an adapter. One file for each subcommand; those but `sparse` describe cases (`work`),
+//! which `driver` measures beside peers and `report` tells.
 
+mod attention;
+mod compare;
+mod conv;
+mod data;
+mod driver;
+mod exact;
+mod gemm;
+mod html;
+mod map;
+mod model;
+mod ours;
+mod peaks;
+mod peer;
+mod report;
 mod sparse;
+mod subject;
+mod work;
 
 use crate::Failure;
 use clap::Subcommand;
@@ -11,7 +28,9 @@ use tilewright_benches::Pace;
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
-#[command(after_help = "Example: tilewright bench sparse --seconds 10 --json")]
+#[command(
+    after_help = "Example: tilewright bench gemm --size 512,1024 --peer \"python3 benches/peers/peers.py numpy\" --html report.html"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     bench: Bench,
@@ -19,6 +38,18 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// Products of matrices.
+    Gemm(gemm::Args),
+    /// Convolutions, one or the layers of a network.
+    Conv(conv::Args),
+    /// Attention.
+    Attention(attention::Args),
+    /// Functions that memory limits: sums, activations, softmax, normalisation.
+    Map(map::Args),
+    /// Whole runs of a model.
+    Model(model::Args),
+    /// Compares two reports.
+    Compare(compare::Args),
     /// Dense against block-sparse (BSR) products over densities, and where they cross.
     Sparse(sparse::Args),
 }
@@ -26,11 +57,17 @@ enum Bench {
 /// Runs a bench.
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     match &args.bench {
+        Bench::Gemm(args) => gemm::main(args),
+        Bench::Conv(args) => conv::main(args),
+        Bench::Attention(args) => attention::main(args),
+        Bench::Map(args) => map::main(args),
+        Bench::Model(args) => model::main(args),
+        Bench::Compare(args) => compare::main(args),
         Bench::Sparse(args) => sparse::main(args),
     }
 }
 
-/// What all benches ask for.
+/// What `sparse` asks for besides.
 #[derive(clap::Args)]
 struct Common {
     /// `gpu` (the best adapter), or an adapter's key from `tilewright adapters`.
