@@ -9,7 +9,7 @@ pack() {
     name=tilewright-$version-$(rustc -vV | sed -n 's/^host: //p')
     folder=target/bundle/$name
     rm -rf "$folder"
-    mkdir -p "$folder/bin" "$folder/examples/digits" "$folder/tmp"
+    mkdir -p "$folder/bin" "$folder/examples/digits" "$folder/crates/cli/tests/common" "$folder/tmp"
     # The profile that the tests of real models run in.
     # shellcheck disable=SC2086 # a list of arguments
     cargo build --release $released -p tilewright-benches || exit 1
@@ -24,6 +24,7 @@ pack() {
     cp -r target/pages "$folder/web"
     cp tools/bundle/run.sh tools/judge.awk tools/conformance-known.txt tools/conformance-floor.txt "$folder/" &&
         cp README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$folder/" && cp -r docs "$folder/" || exit 1
+    cp crates/cli/tests/common/fake_peer.sh "$folder/crates/cli/tests/common/" || exit 1
     cp examples/digits/*.onnx examples/digits/*.npy examples/digits/README.md "$folder/examples/digits/" || exit 1
     git describe --always --dirty --abbrev=12 --exclude='*' >"$folder/COMMIT" 2>/dev/null || rm -f "$folder/COMMIT"
     pack=target/bundle/$name.tar.gz

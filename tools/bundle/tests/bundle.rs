@@ -7,6 +7,8 @@ mod cli_batch;
 mod cli_commands;
 #[path = "../../../crates/cli/tests/gpu_bench.rs"]
 mod cli_gpu_bench;
+#[path = "../../../crates/cli/tests/gpu_bench_cases.rs"]
+mod cli_gpu_bench_cases;
 #[path = "../../../crates/cli/tests/gpu_commands.rs"]
 mod cli_gpu_commands;
 #[path = "../../../crates/cli/tests/suite_start.rs"]

@@ -1,6 +1,5 @@
 //! Runs the cases of a bench: each is prepared and checked on every side, then all sides take turns.
 
-use super::data;
 use super::html;
 use super::peaks::Peaks;
 use super::peer::{Peer, Prepared};
@@ -124,15 +123,7 @@ impl Plan {
             }
             Err(e) => return Err(named(e)),
         };
-        if let Some(nmse) = subject
-            .nmse()
-            .filter(|nmse| *nmse > work.bound() || nmse.is_nan())
-        {
-            let bound = work.bound();
-            return Err(named(
-                format!("the result is wrong: NMSE {nmse:.1e}, at most {bound:.0e}").into(),
-            ));
-        }
+        right(work, subject.nmse())?;
         let rivals = match self.rivals {
             Some(make) => make(gpu, work).map_err(named)?,
             None => vec![],
@@ -149,6 +140,19 @@ impl Plan {
             work: work.clone(),
             outcome: Ok(measured),
         })
+    }
+}
+
+/// An error for a wrong result.
+fn right(work: &Work, nmse: Option<f64>) -> Result<(), Failure> {
+    let bound = work.bound();
+    match nmse {
+        // Also what is no number.
+        Some(nmse) if !(nmse <= bound) => {
+            let what = format!("the result is wrong: NMSE {nmse:.1e}, at most {bound:.0e}");
+            Err(format!("{}: {what}", work.name()).into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -180,12 +184,7 @@ fn measure(
     let mut samples = samples.into_iter();
     let ours = samples.next().unwrap_or_default();
     let rivals = (rivals.into_iter().zip(samples.by_ref()))
-        .map(|(r, samples)| RivalTimes {
-            name: r.name,
-            role: r.role,
-            first: r.first,
-            samples,
-        })
+        .map(RivalTimes::new)
         .collect();
     let peers = peers
         .iter()
@@ -312,12 +311,30 @@ fn bar(cases: usize) -> Result<ProgressBar, Failure> {
     Ok(ProgressBar::new(1000 * cases as u64).with_style(style))
 }
 
-/// How far a result may lie from the exact one, for texts.
-pub(super) fn bounds(work: &Work) -> String {
-    format!(
-        "NMSE at most {:.0e} (peers: {:.0e}) at {} sampled elements",
-        work.bound(),
-        work.peer_bound(),
-        data::SAMPLES
-    )
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::work::Gemm;
+    use tilewright::DType;
+
+    #[test]
+    fn a_wrong_result_names_its_case() {
+        let (m, n, k, batch, dtype) = (2, 3, 4, 1, DType::F32);
+        let work = Work::Gemm(Gemm {
+            m,
+            n,
+            k,
+            batch,
+            dtype,
+        });
+        assert!(right(&work, Some(1e-12)).is_ok());
+        assert!(right(&work, None).is_ok());
+        for wrong in [1e-3, f64::NAN, f64::INFINITY] {
+            let error = right(&work, Some(wrong)).unwrap_err().to_string();
+            assert!(
+                error.starts_with("2x3x4: the result is wrong: NMSE"),
+                "{error}"
+            );
+        }
+    }
 }

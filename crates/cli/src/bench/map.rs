@@ -69,7 +69,8 @@ fn rivals<'a>(gpu: &'a Gpu, work: &Work) -> Result<Vec<Rival<'a>>, Failure> {
             vec![1u8; usize::try_from(bytes)?],
             vec![0u8; usize::try_from(bytes)?],
         );
-        let repeats = ((32 << 20) / bytes.max(1)).clamp(1, 1000) as usize;
+        // The system counts the time of a running thread in steps of milliseconds.
+        let repeats = ((256 << 20) / bytes.max(1)).clamp(1, 100_000) as usize;
         rivals.push(Rival::copy(gpu, "host memcpy", repeats, move || {
             for _ in 0..repeats {
                 to.copy_from_slice(black_box(&from));

@@ -91,12 +91,21 @@ fn shapes(graph: &Graph, given: &[String]) -> Result<Vec<(String, Vec<usize>)>, 
             .find(|(n, _)| *n == &**name)
             .map(|(_, s)| s.clone());
         let stated = || graph.fact(*value)?.bind(&Bindings::default()).ok();
-        let shape = told.or_else(stated).ok_or_else(|| {
-            let fact = graph
-                .fact(*value)
-                .map_or_else(String::new, |f| format!(" ({f})"));
-            format!("input `{name}`{fact} has no fixed shape: add --input {name}=1,3,224,224")
-        })?;
+        let shape = told
+            .or_else(stated)
+            .ok_or_else(|| match graph.fact(*value) {
+                Some(fact) => {
+                    let sizes = fact
+                        .shape
+                        .iter()
+                        .map(|d| d.known().unwrap_or(1).to_string());
+                    let sizes = sizes.collect::<Vec<_>>().join(",");
+                    format!(
+                        "input `{name}` ({fact}) has no fixed shape: add --input {name}={sizes}"
+                    )
+                }
+                None => format!("input `{name}` has no shape: add --input {name}=1,3,224,224"),
+            })?;
         shapes.push((name.to_string(), shape));
     }
     Ok(shapes)

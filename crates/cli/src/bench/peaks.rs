@@ -117,7 +117,7 @@ pub(super) fn copies(gpu: &Gpu, bytes: u64) -> Result<Rival<'_>, Failure> {
     ];
     gpu.write(&from, 0, &vec![1; usize::try_from(bytes)?])?;
     // Below this a sample would be mostly the submission.
-    let repeats = ((32 << 20) / bytes).clamp(1, 100) as usize;
+    let repeats = ((32 << 20) / bytes).clamp(1, 1000) as usize;
     let submit = move || -> Result<(), Failure> {
         let recorder =
             (0..repeats).fold(Recorder::new(gpu), |r, _| r.copy(&from, 0, &to, 0, bytes));

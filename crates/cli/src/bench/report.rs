@@ -1,8 +1,9 @@
 //! What was measured, for people and for scripts.
 
-use super::driver::bounds;
+use super::data::SAMPLES;
 use super::ours::Memory;
 use super::peaks::Peaks;
+use super::subject::Rival;
 use super::work::Work;
 use crate::Failure;
 use serde_json::{Value as Json, json};
@@ -44,6 +45,20 @@ pub(super) struct RivalTimes {
     pub(super) role: &'static str,
     pub(super) first: Option<f64>,
     pub(super) samples: Samples,
+}
+
+impl RivalTimes {
+    pub(super) fn new((rival, samples): (Rival<'_>, Samples)) -> Self {
+        let Rival {
+            name, role, first, ..
+        } = rival;
+        Self {
+            name,
+            role,
+            first,
+            samples,
+        }
+    }
 }
 
 /// A peer's side.
@@ -317,12 +332,23 @@ impl Report {
             )?;
         }
         if let Some((work, m)) = self.measured().next() {
-            let against = match (work, m.nmse) {
-                (_, None) => "not checked against f64",
-                (Work::Model(_), _) => "checked against the host's references",
-                _ => "checked against f64",
+            let (bound, peer) = (work.bound(), work.peer_bound());
+            let sampled = format!("at {SAMPLES} sampled elements");
+            let ours = match (work, m.nmse) {
+                (_, None) => "not checked".to_owned(),
+                (Work::Model(_), _) => {
+                    format!("checked against the host's (NMSE at most {bound:.0e})")
+                }
+                _ => format!("checked against f64 {sampled} (NMSE at most {bound:.0e})"),
             };
-            writeln!(out, "results {against}: {}", bounds(work))?;
+            let peers = match (work, self.peers.is_empty()) {
+                (_, true) => String::new(),
+                (Work::Model(_), _) => {
+                    format!("; peers' against ours {sampled} (at most {peer:.0e})")
+                }
+                _ => format!("; peers' in the same way (at most {peer:.0e})"),
+            };
+            writeln!(out, "results: {ours}{peers}")?;
         }
         Ok(())
     }
