@@ -242,6 +242,8 @@ fn peers_take_turns_and_none_is_dropped_silently() {
             right["ok"] == true && right["first_seconds"] == 0.5,
             "{right}"
         );
+        // More threads than there are processors count as so many.
+        assert_eq!(out["peers"][at]["threads"], out["machine"]["processors"]);
         // A tenth of a second a run, whatever the repeats; without processor time the wall counts.
         let samples = right["times"]["wall_seconds"].as_array().unwrap();
         assert!(

@@ -30,7 +30,7 @@ pub(super) struct Options {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
     /// A program that does the same work with another library, and takes turns with ours; a command with its arguments, which
-    /// speaks the protocol of docs/benchmarks/README.md. May be repeated.
+    /// speaks the protocol of benches/peers/README.md. May be repeated.
     #[arg(long = "peer", value_name = "COMMAND")]
     peers: Vec<String>,
     /// Seconds after which a peer that does not answer is given up.

@@ -1,4 +1,4 @@
-//! Other programs that do the same work: each a process, spoken to in lines of JSON (docs/benchmarks/README.md).
+//! Other programs that do the same work: each a process, spoken to in lines of JSON (benches/peers/README.md).
 
 use super::data;
 use super::work::Work;
@@ -16,6 +16,8 @@ pub(super) struct Peer {
     pub(super) name: String,
     pub(super) version: String,
     pub(super) device: String,
+    /// Processors that it uses at the most: what its processor time is divided by.
+    threads: usize,
     /// Why it is no longer asked.
     pub(super) dead: Option<String>,
     timeout: Duration,
@@ -77,6 +79,7 @@ impl Peer {
             name: name_of(&words),
             version: String::new(),
             device: String::new(),
+            threads: processors(),
             dead: None,
             timeout,
             process: Some(Process {
@@ -103,6 +106,10 @@ impl Peer {
             self.name = name;
         }
         (self.version, self.device) = (text("version"), text("device"));
+        let threads = hello["threads"]
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok());
+        self.threads = threads.unwrap_or(self.threads).clamp(1, processors());
     }
 
     fn die(&mut self, why: String) {
@@ -197,7 +204,7 @@ impl Peer {
                 .map(|s| s / self.repeats as f64)
         };
         let wall = each(&answer["wall"]).ok_or_else(|| format!("answered {answer} to time"))?;
-        let cpu = each(&answer["cpu"]).map(|s| s / processors() as f64);
+        let cpu = each(&answer["cpu"]).map(|s| s / self.threads as f64);
         Ok(Sample { wall, cpu })
     }
 
@@ -205,7 +212,7 @@ impl Peer {
     pub(super) fn json(&self) -> Value {
         json!({
             "name": self.name, "command": self.command, "version": self.version, "device": self.device,
-            "failed": self.dead,
+            "threads": self.threads, "failed": self.dead,
         })
     }
 

@@ -2,7 +2,7 @@
 mode=$1 value=$2
 [ "$mode" != silent ] || exec sleep 20
 [ "$mode" != old ] || echo '{"protocol":0,"peer":"old"}'
-[ "$mode" = old ] || echo '{"protocol":1,"peer":"'"$mode"'","version":"1.2","device":"sh"}'
+[ "$mode" = old ] || echo '{"protocol":1,"peer":"'"$mode"'","version":"1.2","device":"sh","threads":9999}'
 while read -r request; do
     case $mode$request in
         refusing*prepare*) echo '{"ok":false,"why":"no such operator"}' ;;
