@@ -6,6 +6,8 @@ use tilewright_device::{AdapterKind, Budget, Gpu, Recorder, Replay, Result, Subm
 
 /// A sample of less is mostly the cost of a submission (170 us on software adapters) and of waking up.
 const LEAST_SAMPLE: f64 = 0.01;
+/// Tries to find out how many runs make a sample.
+const CALIBRATIONS: usize = 4;
 /// The most runs of a candidate in one submission.
 const MOST_REPEATS: usize = 1000;
 
@@ -46,10 +48,10 @@ impl Candidate {
     /// What the device reports.
     pub fn new(gpu: &Gpu, replay: Replay) -> Result<Self> {
         let first = sample(gpu, &replay, 1)?.wall;
-        let again = sample(gpu, &replay, 1)?.wall;
+        let repeats = repeats(|repeats| Ok(sample(gpu, &replay, repeats)?.wall))?;
         Ok(Self {
             replay,
-            repeats: repeats(again),
+            repeats,
             first,
         })
     }
@@ -152,11 +154,22 @@ pub fn clocked<E>(
     })
 }
 
-/// How many runs make a sample, where one takes so many seconds.
-#[must_use]
-pub fn repeats(seconds: f64) -> usize {
-    let repeats = (LEAST_SAMPLE / seconds.max(1e-9)).ceil() as usize;
-    repeats.clamp(1, MOST_REPEATS)
+/// How many runs make a sample; `time` tells the seconds of each of as many runs as it is given.
+///
+/// # Errors
+/// What `time` answers with.
+pub fn repeats<E>(mut time: impl FnMut(usize) -> Result<f64, E>) -> Result<usize, E> {
+    let wanted =
+        |each: f64| ((LEAST_SAMPLE / each.max(1e-9)).ceil() as usize).clamp(1, MOST_REPEATS);
+    // One run alone is mostly its submission, and may be held up by anything: more of them, and the least time, tell more.
+    let mut each = f64::INFINITY;
+    for tried in 0..CALIBRATIONS {
+        each = each.min(time(wanted(each))?);
+        if tried > 0 && each >= LEAST_SAMPLE {
+            break;
+        }
+    }
+    Ok(wanted(each))
 }
 
 /// Processors that this process may use.
@@ -287,6 +300,27 @@ mod tests {
         assert_eq!(with(8.0, &[3.0]).over(&with(2.0, &[1.0])), 3.0);
         assert_eq!(with(8.0, &[3.0]).over(&with(2.0, &[])), 4.0);
         assert!(with(8.0, &[]).over(&Samples::default()).is_nan());
+    }
+
+    #[test]
+    fn a_sample_is_as_many_runs_as_take_its_time() {
+        // A submission of 200 us, a run of 10 us, and a first one that is held up for a second.
+        let mut calls = vec![];
+        let time = |repeats: usize| {
+            calls.push(repeats);
+            let held_up = if calls.len() == 1 { 1.0 } else { 0.0 };
+            Ok::<_, ()>((200e-6 + held_up) / repeats as f64 + 10e-6)
+        };
+        assert!((700..=1000).contains(&repeats(time).unwrap()), "{calls:?}");
+        assert_eq!(calls.len(), CALIBRATIONS);
+        // What takes long is not tried more often than needed.
+        let mut calls = 0;
+        let time = |_| {
+            calls += 1;
+            Ok::<_, ()>(3.0)
+        };
+        assert_eq!(repeats(time), Ok(1));
+        assert_eq!(calls, 2);
     }
 
     #[test]

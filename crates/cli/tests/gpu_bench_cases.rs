@@ -72,7 +72,8 @@ fn products_are_right_in_every_form() {
             !loops.is_empty() && loops.iter().all(|l| l["role"] == "candidate"),
             "{case}"
         );
-        // No loop is much faster than the default where the default is the fastest.
+        let defaults = loops.iter().filter(|l| l["default"] == true);
+        assert_eq!(defaults.count(), 1, "{case}");
         assert!(number(&case["default_over_best"]) >= 1.0, "{case}");
     }
     assert!(
@@ -203,41 +204,21 @@ fn peer(mode: &str) -> String {
     format!("sh '{}' {mode} {PRODUCT}", script.display())
 }
 
-#[test]
-fn peers_take_turns_and_none_is_dropped_silently() {
-    let Some(device) = adapter() else { return };
-    let modes = [
-        "right", "wrong", "refusing", "dying", "babbling", "hanging", "silent", "old", "right",
-    ];
+/// What peers of these modes make of products of 1 and 2 cubed.
+fn beside(device: &str, modes: &[&str]) -> Value {
     let peers: Vec<String> = modes.iter().map(|mode| peer(mode)).collect();
-    let mut args = vec![
-        "gemm",
-        "--size",
-        "1,2",
-        "--peer-timeout",
-        "1",
-        "--rounds",
-        "10",
-    ];
+    let mut args = vec!["gemm", "--size", "1,2", "--peer-timeout", "1"];
     peers.iter().for_each(|peer| args.extend(["--peer", peer]));
-    let out = report(&device, &args);
-    let of = |case: usize, at: usize| &out["cases"][case]["peers"][at];
-    // The greeting of one that is silent or speaks another protocol tells no name.
-    let told: Vec<_> = (0..9).map(|i| of(0, i)["name"].as_str().unwrap()).collect();
-    let expected = [
-        "right",
-        "wrong",
-        "refusing",
-        "dying",
-        "babbling",
-        "hanging",
-        PRODUCT,
-        &format!("{PRODUCT}-2"),
-        "right-2",
-    ];
-    assert_eq!(told, expected);
-    for at in [0, 8] {
-        let right = of(0, at);
+    report(device, &args)
+}
+
+#[test]
+fn peers_take_turns() {
+    let Some(device) = adapter() else { return };
+    let out = beside(&device, &["right", "right"]);
+    for (at, name) in ["right", "right-2"].into_iter().enumerate() {
+        let right = &out["cases"][0]["peers"][at];
+        assert_eq!(right["name"], name);
         assert!(
             right["ok"] == true && right["first_seconds"] == 0.5,
             "{right}"
@@ -246,53 +227,46 @@ fn peers_take_turns_and_none_is_dropped_silently() {
         assert_eq!(out["peers"][at]["threads"], out["machine"]["processors"]);
         // A tenth of a second a run, whatever the repeats; without processor time the wall counts.
         let samples = right["times"]["wall_seconds"].as_array().unwrap();
-        assert!(
-            samples.len() >= 10 && samples.iter().all(|s| (number(s) - 0.1).abs() < 1e-9),
-            "{right}"
-        );
+        let tenth = samples.iter().all(|s| (number(s) - 0.1).abs() < 1e-9);
+        assert!(samples.len() >= 10 && tenth, "{right}");
         let wall = number(&out["cases"][0]["times"]["wall_median_seconds"]);
-        assert!(
-            (number(&right["ratio"]) * wall / 0.1 - 1.0).abs() < 1e-6,
-            "{right}"
-        );
+        let ratio = number(&right["ratio"]) * wall / 0.1;
+        assert!((ratio - 1.0).abs() < 1e-6, "{right}");
         // The product of 2 x 2 has four elements, and this peer knows one.
-        assert!(
-            of(1, at)["why"].as_str().unwrap().contains("wrong result"),
-            "{out}"
-        );
+        let wrong = &out["cases"][1]["peers"][at]["why"];
+        assert!(wrong.as_str().unwrap().contains("wrong result"), "{out}");
+        assert_eq!(out["geomeans"][at]["cases"], 1);
     }
-    for (at, why) in [
-        (1, "wrong result: NMSE"),
-        (2, "no such operator"),
-        (3, "ended (exit status: 3)"),
-        (4, "answered \"Segmentation fault\", which is no JSON"),
-        (5, "no answer within 1 s"),
-        (6, "no answer within 1 s"),
-        (7, "speaks protocol 0, not 1"),
-    ] {
-        let failed = of(0, at);
-        assert!(
-            failed["ok"] == false && failed["why"].as_str().unwrap().contains(why),
-            "{why}: {failed}"
-        );
+}
+
+#[test]
+fn no_peer_is_dropped_silently() {
+    let Some(device) = adapter() else { return };
+    let expected = [
+        ("wrong", "wrong result: NMSE"),
+        ("refusing", "no such operator"),
+        ("dying", "ended (exit status: 3)"),
+        (
+            "babbling",
+            "answered \"Segmentation fault\", which is no JSON",
+        ),
+        ("hanging", "no answer within 1 s"),
+        ("silent", "no answer within 1 s"),
+        ("old", "speaks protocol 0, not 1"),
+    ];
+    let out = beside(&device, &expected.map(|(mode, _)| mode));
+    for (at, (mode, why)) in expected.into_iter().enumerate() {
+        let failed = &out["cases"][0]["peers"][at];
+        let told = failed["why"].as_str().unwrap().contains(why);
+        assert!(failed["ok"] == false && told, "{mode}: {failed}");
         assert_eq!(out["geomeans"][at]["cases"], 0);
         // The dead stay dead, and are told as such.
-        let dead = ![1, 2].contains(&at);
+        let dead = !["wrong", "refusing"].contains(&mode);
         assert_eq!(out["peers"][at]["failed"].is_string(), dead, "{out}");
     }
-    let table = bench(
-        &device,
-        &[
-            "gemm",
-            "--size",
-            "1",
-            "--peer",
-            &peer("right"),
-            "--peer",
-            &peer("refusing"),
-        ],
-    );
-    let table = text(&table.stdout);
+    let (right, refusing) = (peer("right"), peer("refusing"));
+    let peers = ["gemm", "--size", "1", "--peer", &right, "--peer", &refusing];
+    let table = text(&bench(&device, &peers).stdout);
     for part in [
         "right: geometric mean",
         "over 1 of 1 cases",
@@ -390,17 +364,28 @@ fn reports_are_compared_with_reports() {
         "{}",
         text(&out.stderr)
     );
-    // Of another machine.
-    let mut other = report.clone();
-    other["machine"]["adapter"] = "another".into();
-    let other = write("other.json", &other);
-    let (passed, _, error) = compare(&[&other, &same]);
-    assert!(
-        !passed && error.contains("different machines") && error.contains("--force"),
-        "{error}"
-    );
+}
+
+#[test]
+fn reports_of_other_machines_are_refused() {
+    let Some(device) = adapter() else { return };
+    let folder = folder("bench_machines");
+    let mut report = report(&device, &["gemm", "--size", "8"]);
+    let [same, other] = ["same.json", "other.json"].map(|name| {
+        let path = folder.join(name);
+        std::fs::write(&path, report.to_string()).unwrap();
+        report["machine"]["adapter"] = "another".into();
+        path.to_str().unwrap().to_owned()
+    });
+    let compare = |args: &[&str]| {
+        let out = tilewright(&[&["bench", "compare"], args].concat());
+        (out.status.success(), text(&out.stderr))
+    };
+    let (passed, error) = compare(&[&other, &same]);
+    let told = error.contains("different machines") && error.contains("--force");
+    assert!(!passed && told, "{error}");
     assert!(compare(&[&other, &same, "--force"]).0);
-    let error = compare(&[&file("digits.onnx"), &same]).2;
+    let error = compare(&[&file("digits.onnx"), &same]).1;
     assert!(error.contains("digits.onnx"), "{error}");
 }
 
@@ -408,84 +393,42 @@ fn reports_are_compared_with_reports() {
 fn what_cannot_be_measured_is_an_error() {
     let Some(device) = adapter() else { return };
     for (args, says) in [
-        (&["gemm", "--size", "1x2"][..], "write MxNxK"),
+        ("gemm --size 1x2", "write MxNxK"),
+        ("gemm --size 8 --preset sweep", "cannot be used with"),
+        ("gemm --size 8 --dtype f64", "write f32 or f16"),
         (
-            &["gemm", "--size", "8", "--preset", "sweep"],
-            "cannot be used with",
-        ),
-        (
-            &["gemm", "--size", "8", "--dtype", "f64"],
-            "write f32 or f16",
-        ),
-        (
-            &["gemm", "--size", "99999999"],
+            "gemm --size 99999999",
             "no case could be measured: an operand of",
         ),
         (
-            &["gemm", "--size", "8", "--peer", "/no/such/program x"],
+            "gemm --size 8 --peer /no/such/program",
             "cannot start /no/such/program",
         ),
+        ("gemm --size 8 --peer 'open", "a quote is not closed"),
+        ("gemm --size 8 --compare /no/such.json", "/no/such.json"),
+        ("gemm --size 8 --rounds 0", "--rounds"),
+        ("conv --input 1,2,3 --filters 4", "write N,C,H,W"),
         (
-            &["gemm", "--size", "8", "--peer", "'open"],
-            "a quote is not closed",
-        ),
-        (
-            &["gemm", "--size", "8", "--compare", "/no/such.json"],
-            "/no/such.json",
-        ),
-        (&["gemm", "--size", "8", "--rounds", "0"], "--rounds"),
-        (
-            &["conv", "--input", "1,2,3", "--filters", "4"],
-            "write N,C,H,W",
-        ),
-        (
-            &[
-                "conv",
-                "--input",
-                "1,2,3,3",
-                "--filters",
-                "4",
-                "--kernel",
-                "9",
-                "--pad",
-                "0",
-            ],
+            "conv --input 1,2,3,3 --filters 4 --kernel 9 --pad 0",
             "does not fit",
         ),
         (
-            &[
-                "conv",
-                "--input",
-                "1,2,3,3",
-                "--filters",
-                "4",
-                "--pad",
-                "1,2",
-            ],
+            "conv --input 1,2,3,3 --filters 4 --pad 1,2",
             "top,left,bottom,right",
         ),
         (
-            &[
-                "conv",
-                "--input",
-                "1,2,3,3",
-                "--filters",
-                "4",
-                "--groups",
-                "3",
-            ],
+            "conv --input 1,2,3,3 --filters 4 --groups 3",
             "groups divide both",
         ),
-        (&["map", "--size", "12"], "write ROWSxCOLS"),
-        (&["attention", "--head", "0"], "begin at 1"),
-        (&["model", "/no/such.onnx"], "/no/such.onnx"),
+        ("map --size 12", "write ROWSxCOLS"),
+        ("attention --head 0", "begin at 1"),
+        ("model /no/such.onnx", "/no/such.onnx"),
     ] {
-        let out = bench(&device, args);
+        let words: Vec<&str> = args.split(' ').collect();
+        let out = bench(&device, &words);
         let error = text(&out.stderr);
-        assert!(
-            !out.status.success() && error.contains(says),
-            "{args:?}: {error}"
-        );
+        let failed = !out.status.success();
+        assert!(failed && error.contains(says), "{args}: {error}");
     }
     let error = text(&bench("host", &["gemm", "--size", "8"]).stderr);
     assert!(error.contains("needs an adapter"), "{error}");

@@ -160,7 +160,12 @@ fn rivals<'a>(gpu: &'a Gpu, work: &Work) -> Result<Vec<Rival<'a>>, Failure> {
     let expected = exact(work, &at)?.ok_or("no exact result")?;
     let mut rivals = vec![];
     for of in candidates(gpu.caps(), w.m, w.n, w.k, w.batch) {
-        let replay = block_on(gpu.bind(&dispatches(gpu, w, of)?, |slot| tensors.place(slot)))?;
+        let dispatches = dispatches(gpu, w, of)?;
+        let kernel = dispatches
+            .first()
+            .map(|d| d.variant.to_string())
+            .unwrap_or_default();
+        let replay = block_on(gpu.bind(&dispatches, |slot| tensors.place(slot)))?;
         let candidate = Candidate::new(gpu, replay)?;
         let got = floats(gpu, w, &tensors)?;
         let got: Vec<f64> = at.iter().map(|&i| got[i]).collect();
@@ -172,7 +177,7 @@ fn rivals<'a>(gpu: &'a Gpu, work: &Work) -> Result<Vec<Rival<'a>>, Failure> {
             )
             .into());
         }
-        rivals.push(Rival::candidate(gpu, name(of), candidate));
+        rivals.push(Rival::candidate(gpu, name(of), kernel, candidate));
     }
     Ok(rivals)
 }

@@ -131,20 +131,7 @@ impl ModelRun {
         let start = Instant::now();
         let graph = read_graph(&work.path, &ReadOptions::new())?;
         let read = start.elapsed();
-        let mut inputs = vec![];
-        for (t, (name, shape)) in work.inputs.iter().enumerate() {
-            let value = graph
-                .inputs()
-                .iter()
-                .find(|(n, _)| **n == **name)
-                .map(|(_, v)| *v);
-            let dtype = value.and_then(|v| graph.dtype(v)).unwrap_or(DType::F32);
-            let made = data::tensor(dtype, t, shape, |i| i);
-            inputs.push((
-                name.clone(),
-                made.map_err(|e| format!("input `{name}`: {e}"))?,
-            ));
-        }
+        let inputs = made(&graph, work)?;
         let exact = match check {
             true => Some(host::run(
                 &graph,
@@ -165,7 +152,12 @@ impl ModelRun {
             None => None,
         };
         let stats = session.memory_stats();
-        let again = clocked(gpu, 1, || block_on(session.run(&named(&inputs))).map(drop))?;
+        let named = named(&inputs);
+        let repeats = repeats(|repeats| {
+            let mut runs =
+                || (0..repeats).try_for_each(|_| block_on(session.run(&named)).map(drop));
+            Ok::<_, Failure>(clocked(gpu, repeats, &mut runs)?.wall)
+        })?;
         Ok(Self {
             expected: at.iter().map(|&i| result[i]).collect(),
             host_steps: session
@@ -178,7 +170,7 @@ impl ModelRun {
                 scratch: 0,
                 weights: stats.weights,
             },
-            repeats: repeats(again.wall),
+            repeats,
             session,
             inputs,
             first,
@@ -210,6 +202,25 @@ impl ModelRun {
         let node = |t: &tilewright::NodeTime| json!({"node": t.node, "op": t.op, "shader": t.shader, "ns": t.nanoseconds});
         Ok(times.iter().map(node).collect())
     }
+}
+
+/// The data of every input.
+fn made(graph: &Graph, work: &ModelWork) -> Result<Vec<(String, HostTensor)>, Failure> {
+    let mut inputs = vec![];
+    for (t, (name, shape)) in work.inputs.iter().enumerate() {
+        let value = graph
+            .inputs()
+            .iter()
+            .find(|(n, _)| **n == **name)
+            .map(|(_, v)| *v);
+        let dtype = value.and_then(|v| graph.dtype(v)).unwrap_or(DType::F32);
+        let made = data::tensor(dtype, t, shape, |i| i);
+        inputs.push((
+            name.clone(),
+            made.map_err(|e| format!("input `{name}`: {e}"))?,
+        ));
+    }
+    Ok(inputs)
 }
 
 fn named(inputs: &[(String, HostTensor)]) -> Vec<(&str, HostTensor)> {

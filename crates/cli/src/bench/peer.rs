@@ -185,10 +185,10 @@ impl Peer {
                 work.peer_bound()
             ));
         }
-        // The first is slower than the others.
-        self.repeats = 1;
-        self.time()?;
-        self.repeats = repeats(self.time()?.wall);
+        self.repeats = repeats(|repeats| {
+            self.repeats = repeats;
+            Ok::<_, String>(self.time()?.wall)
+        })?;
         Ok(Prepared {
             first: prepared["first_seconds"].as_f64(),
             nmse,

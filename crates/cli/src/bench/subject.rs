@@ -14,16 +14,19 @@ pub(super) struct Rival<'a> {
     /// The group in reports: "candidate" or "copy".
     pub(super) role: &'static str,
     pub(super) first: Option<f64>,
+    /// The variant of a candidate.
+    pub(super) kernel: Option<String>,
     pub(super) time: Box<dyn FnMut() -> Result<Sample, Failure> + 'a>,
 }
 
 impl<'a> Rival<'a> {
     /// Another form of the same kernel.
-    pub(super) fn candidate(gpu: &'a Gpu, name: String, of: Candidate) -> Self {
+    pub(super) fn candidate(gpu: &'a Gpu, name: String, kernel: String, of: Candidate) -> Self {
         Self {
             name,
             role: "candidate",
             first: Some(of.first),
+            kernel: Some(kernel),
             time: Box::new(move || Ok(of.time(gpu)?)),
         }
     }
@@ -40,6 +43,7 @@ impl<'a> Rival<'a> {
             name: name.into(),
             role: "copy",
             first: None,
+            kernel: None,
             time: Box::new(move || {
                 let sample = clocked(gpu, repeats, &mut work)?;
                 let cpu = sample.cpu.map(|s| s * processors() as f64);
