@@ -276,20 +276,20 @@ impl Report {
         for (work, m) in self.measured() {
             for rival in &m.rivals {
                 let (over, time) = (rival.samples.over(&m.samples), rival.samples.median() * 1e3);
-                let rate = match rival.role {
-                    "copy" => rate(work, rival.samples.median()).0,
-                    _ => String::new(),
+                let rate = rate(work, rival.samples.median());
+                let more = match (rival.role, m.is_default(rival)) {
+                    ("copy", _) => format!(", {} {}: ours reaches {over:.2} of it", rate.0, rate.1),
+                    (_, true) => format!(", {over:.2}x, the default"),
+                    (_, false) => format!(", {over:.2}x"),
                 };
-                let default = if m.is_default(rival) {
-                    " (default)"
-                } else {
-                    ""
-                };
+                writeln!(out, "  {} {}: {time:.3} ms{more}", work.name(), rival.name)?;
+            }
+            if matches!(work, Work::Attention(_)) {
+                let [arena, scratch] = [m.memory.arena, m.memory.scratch].map(|b| b as f64 * 1e-6);
                 writeln!(
                     out,
-                    "  {} {}{default}: {time:.3} ms, {over:.2}x {rate}",
-                    work.name(),
-                    rival.name
+                    "  {}: arena {arena:.2} MB, of it scratch {scratch:.2} MB",
+                    work.name()
                 )?;
             }
         }
