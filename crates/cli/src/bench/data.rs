@@ -73,15 +73,19 @@ pub(super) fn points(count: usize) -> Vec<usize> {
     points
 }
 
-/// Mean square error over mean square of what was expected; infinite where something is not finite.
+/// Mean square error over mean square of what was expected. What is no number, or infinite, agrees with itself alone; else the
+/// error is infinite.
 pub(super) fn nmse(got: &[f64], expected: &[f64]) -> f64 {
-    let pairs = got.iter().zip(expected);
-    let (error, power) = pairs.fold((0.0, 0.0), |(e, p), (g, x)| {
-        (e + (g - x).powi(2), p + x * x)
-    });
+    let (mut error, mut power) = (0.0, 0.0);
+    for (&g, &x) in got.iter().zip(expected) {
+        let same = g == x || g.is_nan() && x.is_nan();
+        error += if same { 0.0 } else { (g - x).powi(2) };
+        power += if x.is_finite() { x * x } else { 0.0 };
+    }
     match error / power {
-        _ if error == 0.0 && got.len() == expected.len() => 0.0,
-        ratio if ratio.is_finite() && got.len() == expected.len() => ratio,
+        _ if got.len() != expected.len() => f64::INFINITY,
+        _ if error == 0.0 => 0.0,
+        ratio if ratio.is_finite() => ratio,
         _ => f64::INFINITY,
     }
 }
@@ -123,7 +127,12 @@ mod tests {
         assert_eq!(nmse(&[1.0, 2.0], &[1.0, 2.0]), 0.0);
         assert_eq!(nmse(&[0.0, 0.0], &[0.0, 0.0]), 0.0);
         assert_eq!(nmse(&[1.0, 0.0], &[1.0, 2.0]), 0.8);
-        assert_eq!(nmse(&[f64::NAN], &[1.0]), f64::INFINITY);
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        assert_eq!(nmse(&[nan, inf, 1.0], &[nan, inf, 1.0]), 0.0);
+        for wrong in [nan, inf] {
+            assert_eq!(nmse(&[wrong, 2.0], &[1.0, 2.0]), inf);
+            assert_eq!(nmse(&[1.0, 2.0], &[wrong, 2.0]), inf);
+        }
         assert_eq!(nmse(&[1.0], &[0.0]), f64::INFINITY);
         assert_eq!(nmse(&[1.0], &[1.0, 2.0]), f64::INFINITY);
     }

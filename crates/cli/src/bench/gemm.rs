@@ -161,10 +161,11 @@ fn rivals<'a>(gpu: &'a Gpu, work: &Work) -> Result<Vec<Rival<'a>>, Failure> {
     let mut rivals = vec![];
     for of in candidates(gpu.caps(), w.m, w.n, w.k, w.batch) {
         let dispatches = dispatches(gpu, w, of)?;
-        let kernel = dispatches
+        let variant = &dispatches
             .first()
-            .map(|d| d.variant.to_string())
-            .unwrap_or_default();
+            .ok_or("a product without dispatches")?
+            .variant;
+        let (name, kernel) = (name(variant.shader, of), variant.to_string());
         let replay = block_on(gpu.bind(&dispatches, |slot| tensors.place(slot)))?;
         let candidate = Candidate::new(gpu, replay)?;
         let got = floats(gpu, w, &tensors)?;
@@ -177,7 +178,7 @@ fn rivals<'a>(gpu: &'a Gpu, work: &Work) -> Result<Vec<Rival<'a>>, Failure> {
             )
             .into());
         }
-        rivals.push(Rival::candidate(gpu, name(of), kernel, candidate));
+        rivals.push(Rival::candidate(gpu, name, kernel, candidate));
     }
     Ok(rivals)
 }
@@ -254,20 +255,17 @@ fn floats(gpu: &Gpu, w: &Gemm, tensors: &Tensors) -> Result<Vec<f64>, Failure> {
     )
 }
 
-/// `tile 128x128 8x8` and so on: rows and columns of a workgroup, then of a thread or along k.
-fn name(of: Loop) -> String {
+/// The shader with rows and columns of a workgroup, and what else tells its forms apart.
+fn name(shader: &str, of: Loop) -> String {
     let [m, n] = of.extent();
-    match of {
-        Loop::Reg { .. } => format!("gemm_reg {m}x{n}"),
+    let more = match of {
         Loop::Tile {
             tm4, tn4, sides, ..
-        } => format!(
-            "gemm_tile {m}x{n}, {}x{} a thread, {sides} buffers",
-            4 * tm4,
-            4 * tn4
-        ),
-        Loop::Gemv { tk, .. } => format!("gemv {m}x{n}, k over {tk}"),
-    }
+        } => format!(", {}x{} a thread, {sides} buffers", 4 * tm4, 4 * tn4),
+        Loop::Gemv { tk, .. } => format!(", k over {tk}"),
+        _ => String::new(),
+    };
+    format!("{shader} {m}x{n}{more}")
 }
 
 #[cfg(test)]

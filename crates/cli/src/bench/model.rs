@@ -22,7 +22,7 @@ use tilewright_benches::{Sample, clocked, repeats};
     after_help = "Example: tilewright bench model resnet18.onnx --input x=1,3,224,224 --slowest 10 --html report.html\n\n\
     The first result counts from the model's file: reading, passes, planning, packing, upload, compilation, run (the adapter is\n\
     open by then, and the driver's own cache of compiled shaders may be warm). The result is compared with the host's, which\n\
-    adds up in f64 and takes long for large models: see --no-check."
+    adds up in f64 and takes long for large models: see --no-check. Floats of inputs are in -1..1, integers 0 to 99."
 )]
 pub(super) struct Args {
     /// The model.
