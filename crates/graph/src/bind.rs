@@ -9,12 +9,12 @@ use crate::weight::WeightId;
 use crate::{Bindings, Error, Fact, Graph, Op, Result, Value};
 use std::collections::{HashMap, HashSet};
 use tilewright_device::{Caps, Slot};
-use tilewright_kernels::View;
+use tilewright_kernels::{Choices, View};
 use tilewright_tensor::DType;
 
 use crate::plan::{Commit, Plan, PlanStage, Step, Transfer, resolve};
 
-/// Makes the plan of `graph` under `bindings`.
+/// Makes the plan of `graph` under `bindings`, with the default loops.
 pub fn bind(
     graph: &Graph,
     schedule: &Schedule,
@@ -22,7 +22,18 @@ pub fn bind(
     caps: &Caps,
     derived: &Derived,
 ) -> Result<Plan> {
-    let mut binder = Binder::new(graph, schedule, bindings, caps, derived);
+    bind_with(graph, schedule, bindings, (caps, &Choices::new()), derived)
+}
+
+/// [`bind`], with the loops that `choices` say.
+pub fn bind_with(
+    graph: &Graph,
+    schedule: &Schedule,
+    bindings: &Bindings,
+    (caps, choices): (&Caps, &Choices),
+    derived: &Derived,
+) -> Result<Plan> {
+    let mut binder = Binder::new(graph, schedule, bindings, (caps, choices), derived);
     for stage in &schedule.stages {
         match stage {
             Stage::Host(node) => binder.plan.stages.push(PlanStage::Host(*node)),
@@ -37,6 +48,7 @@ struct Binder<'a> {
     schedule: &'a Schedule,
     bindings: &'a Bindings,
     caps: &'a Caps,
+    choices: &'a Choices,
     derived: &'a Derived,
     plan: Plan,
     /// Device place of values.
@@ -56,7 +68,7 @@ impl<'a> Binder<'a> {
         graph: &'a Graph,
         schedule: &'a Schedule,
         bindings: &'a Bindings,
-        caps: &'a Caps,
+        (caps, choices): (&'a Caps, &'a Choices),
         derived: &'a Derived,
     ) -> Binder<'a> {
         let live = graph.live();
@@ -87,6 +99,7 @@ impl<'a> Binder<'a> {
             schedule,
             bindings,
             caps,
+            choices,
             derived,
             plan,
             places,
@@ -133,13 +146,14 @@ impl<'a> Binder<'a> {
     fn node(&mut self, index: u32, start: u32, uploads: &mut Vec<Transfer>) -> Result<Step> {
         let node = &self.graph.nodes()[index as usize];
         let (given, facts) = self.check(index)?;
-        let step = |dispatches| Step {
+        let step = |dispatches, chosen| Step {
             node: index,
             dispatches,
+            chosen,
         };
         if matches!(self.schedule.places[index as usize], Some(Place::Alias)) {
             self.alias(index, start, uploads)?;
-            return Ok(step(vec![]));
+            return Ok(step(vec![], vec![]));
         }
         let mut inputs = vec![];
         for v in &node.inputs {
@@ -156,7 +170,7 @@ impl<'a> Binder<'a> {
         // Nothing to compute, and no kernel has to think of it.
         let empty = |(view, _): &(View, DType)| view.shape.contains(&0);
         if outputs.iter().flatten().all(empty) {
-            return Ok(step(vec![]));
+            return Ok(step(vec![], vec![]));
         }
         // Values that were symbolic are plain now.
         let constants = (given.iter())
@@ -167,6 +181,8 @@ impl<'a> Binder<'a> {
             epilogue: None,
             op: node.op.name(),
             caps: self.caps,
+            choices: self.choices,
+            chosen: Default::default(),
             inputs,
             constants,
             outputs,
@@ -176,12 +192,13 @@ impl<'a> Binder<'a> {
         };
         half::lower(&node.op, &mut cx)?;
         cx.check_scratch(first_scratch)?;
+        let chosen = cx.chosen.into_inner();
         let dispatches = separate(cx.emitted, &mut self.plan.slots, resolve, self.caps)?;
         self.lives.resize(self.plan.slots.len(), None);
         for slot in first_scratch..self.plan.slots.len() {
             self.touch(Slot(slot as u32), self.step);
         }
-        Ok(step(dispatches))
+        Ok(step(dispatches, chosen))
     }
 
     /// The node's output is another name for its input.

@@ -5,10 +5,11 @@ use crate::model::lock;
 use crate::weight::WeightId;
 use crate::{Error, Fact, Op, Result, Weight};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tilewright_device::{Caps, Dispatch, Slot};
-use tilewright_kernels::{Epilogue, Function, Store, View, map_epilogue};
+use tilewright_kernels::{Choices, Chosen, Epilogue, Function, Store, Target, View, map_epilogue};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// Where a node runs.
@@ -193,6 +194,8 @@ pub enum SlotUse {
 pub struct Lower<'a> {
     pub(crate) op: &'static str,
     pub(crate) caps: &'a Caps,
+    pub(crate) choices: &'a Choices,
+    pub(crate) chosen: RefCell<Vec<Chosen>>,
     pub(crate) inputs: Vec<Option<(View, DType)>>,
     pub(crate) constants: Vec<Option<Weight>>,
     pub(crate) outputs: Vec<Option<(View, DType)>>,
@@ -207,6 +210,15 @@ impl Lower<'_> {
     /// The adapter.
     pub fn caps(&self) -> &Caps {
         self.caps
+    }
+
+    /// The adapter with what is known of its loops: what products are chosen for.
+    pub fn target(&self) -> Target<'_> {
+        Target {
+            caps: self.caps,
+            choices: self.choices,
+            chosen: Some(&self.chosen),
+        }
     }
 
     /// An error of this operator.

@@ -4,6 +4,7 @@ use crate::lower::SlotUse;
 use crate::{Value, Weight};
 use std::fmt;
 use tilewright_device::{Dispatch, Slot};
+use tilewright_kernels::Chosen;
 use tilewright_tensor::{DType, HostTensor};
 
 /// The dispatches of one node.
@@ -13,6 +14,8 @@ pub struct Step {
     pub node: u32,
     /// What it dispatches, in order.
     pub dispatches: Vec<Dispatch>,
+    /// The loops of its products, in order.
+    pub chosen: Vec<Chosen>,
 }
 
 /// A tensor that crosses between host and device.
@@ -116,15 +119,17 @@ impl Plan {
             })
     }
 
+    /// The nodes that dispatch, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.stages.iter().flat_map(|stage| match stage {
+            PlanStage::Device { steps, .. } => &steps[..],
+            PlanStage::Host(_) => &[],
+        })
+    }
+
     /// All dispatches in order.
     pub fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
-        self.stages
-            .iter()
-            .flat_map(|stage| match stage {
-                PlanStage::Device { steps, .. } => &steps[..],
-                PlanStage::Host(_) => &[],
-            })
-            .flat_map(|step| &step.dispatches)
+        self.steps().flat_map(|step| &step.dispatches)
     }
 }
 

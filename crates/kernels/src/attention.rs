@@ -7,7 +7,7 @@ use crate::reduce::typed;
 use crate::rounds::check_rounds;
 use crate::softmax::floats;
 use crate::walk::{Form, Walk, loaded};
-use crate::{Error, Gemm, Layout, Operand, Result, Store, View, gemm};
+use crate::{Error, Gemm, Layout, Operand, Result, Store, Target, View, gemm};
 
 const KERNEL: &str = "attention";
 
@@ -301,13 +301,14 @@ pub fn attention(caps: &Caps, of: &Attention<'_>) -> Result<Vec<Dispatch>> {
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::Storage`], [`Error::TooLarge`].
-pub fn attention_by_products(
-    caps: &Caps,
+pub fn attention_by_products<'a>(
+    on: impl Into<Target<'a>>,
     of: &Attention<'_>,
     scores: &View,
     kept: Option<(&View, Scores)>,
 ) -> Result<Vec<Dispatch>> {
-    of.check(caps)?;
+    let on = on.into();
+    of.check(on.caps)?;
     let count = usize::try_from(of.scores()).unwrap_or(usize::MAX);
     index(KERNEL, "the number of scores", count)?;
     if scores.elements() != count {
@@ -316,15 +317,15 @@ pub fn attention_by_products(
     let products = Products::new(of);
     let matrix = products.scores(scores);
     let mut out = products.gemm(
-        caps,
+        on,
         [of.keys, of.head],
         products.rows(&of.q),
         products.shared(&of.k, Layout::Cols),
         matrix.clone(),
     )?;
-    out.push(softmax(caps, of, scores, kept)?);
+    out.push(softmax(on.caps, of, scores, kept)?);
     out.extend(products.gemm(
-        caps,
+        on,
         [of.v_head, of.keys],
         matrix,
         products.shared(&of.v, Layout::Rows),
@@ -401,7 +402,7 @@ impl<'a, 'v> Products<'a, 'v> {
 
     fn gemm(
         &self,
-        caps: &Caps,
+        on: Target<'_>,
         [n, k]: [usize; 2],
         a: Operand<'_>,
         b: Operand<'_>,
@@ -417,7 +418,7 @@ impl<'a, 'v> Products<'a, 'v> {
             c,
             epilogue: None,
         };
-        gemm(caps, &product)
+        gemm(on, &product)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::matmul::{split, strides};
 use crate::pack::host;
 use crate::product::{FLOAT, Loader, Product};
 use crate::rounds::check_rounds;
-use crate::{Epilogue, Error, Loop, Result, Store, View};
+use crate::{Epilogue, Error, Loop, Result, Store, Target, View};
 
 const KERNEL: &str = "bsr";
 
@@ -105,13 +105,14 @@ pub fn bsr_values(w: &Bsr, side: Side) -> Result<HostTensor> {
 ///
 /// # Errors
 /// [`Error::Shape`] where shapes or blocks do not fit, [`Error::Storage`], [`Error::TooLarge`].
-pub fn bsr_matmul(
-    caps: &Caps,
+pub fn bsr_matmul<'a>(
+    on: impl Into<Target<'a>>,
     a: &View,
     w: &BsrView<'_>,
     c: &View,
     epilogue: Option<&Epilogue>,
 ) -> Result<Vec<Dispatch>> {
+    let on = on.into();
     let ([rows_a, k], batch_a) = split("A", a)?;
     let ([rows_c, n], batch_c) = split("C", c)?;
     if rows_a != rows_c || batch_a != batch_c || w.extents != [n, k] {
@@ -121,7 +122,7 @@ pub fn bsr_matmul(
         );
         return Err(Error::shape(KERNEL, what));
     }
-    w.check(caps, Side::Right)?;
+    w.check(on.caps, Side::Right)?;
     index(KERNEL, "elements of A", a.elements())?;
     index(KERNEL, "elements of C", c.elements())?;
     let m = rows_a * batch_a.iter().product::<usize>();
@@ -143,7 +144,7 @@ pub fn bsr_matmul(
         epilogue,
     };
     let step = index(KERNEL, "columns of a block", w.block_size[1])?;
-    let dispatches = w.dispatch(caps, &product, Side::Right)?.into_iter();
+    let dispatches = w.dispatch(on, &product, Side::Right)?.into_iter();
     let k = index(KERNEL, "k", k)?;
     Ok(dispatches
         .map(|d| d.param("a_ld", k).param("a_step", step))
@@ -154,20 +155,21 @@ pub fn bsr_matmul(
 ///
 /// # Errors
 /// As [`bsr_matmul`].
-pub fn bsr_left(
-    caps: &Caps,
+pub fn bsr_left<'a>(
+    on: impl Into<Target<'a>>,
     w: &BsrView<'_>,
     b: &View,
     c: &View,
     epilogue: Option<&Epilogue>,
 ) -> Result<Vec<Dispatch>> {
+    let on = on.into();
     let ([k, n], batch_b) = split("B", b)?;
     let ([m, columns], sizes) = split("C", c)?;
     if w.extents != [m, k] || columns != n || batch_b != sizes {
         let what = format!("{:?} times {:?} into {:?}", w.extents, b.shape, c.shape);
         return Err(Error::shape(KERNEL, what));
     }
-    w.check(caps, Side::Left)?;
+    w.check(on.caps, Side::Left)?;
     let own = [
         vec![0; sizes.len()],
         strides("B", batch_b, k * n, sizes)?,
@@ -203,7 +205,7 @@ pub fn bsr_left(
     let ld = index(KERNEL, "n", n)?;
     index(KERNEL, "elements of B", b.elements())?;
     index(KERNEL, "elements of C", c.elements())?;
-    let dispatches = w.dispatch(caps, &product, Side::Left)?.into_iter();
+    let dispatches = w.dispatch(on, &product, Side::Left)?.into_iter();
     let with = |mut d: Dispatch| {
         if vec {
             // Blocks are whole multiples of 4 along k.
@@ -251,11 +253,12 @@ impl BsrView<'_> {
         self.col_idx.elements().div_ceil(rows)
     }
 
-    fn dispatch(&self, caps: &Caps, product: &Product<'_>, side: Side) -> Result<Vec<Dispatch>> {
+    fn dispatch(&self, on: Target<'_>, product: &Product<'_>, side: Side) -> Result<Vec<Dispatch>> {
         if product.m == 0 || product.n == 0 {
             return Ok(Vec::new());
         }
-        let of = self.choose(caps, product, side);
+        let caps = on.caps;
+        let of = self.choose(on, product, side)?;
         // One row may hold all stored blocks, as far as is known here.
         let most = (self.extents[1] / self.block_size[1]).min(self.col_idx.elements());
         let steps = self.block_size[1] / 4;
@@ -271,8 +274,9 @@ impl BsrView<'_> {
         Ok(vec![dispatch])
     }
 
-    /// The first loop whose tile lies in one row of blocks and is not much emptier than the smallest one.
-    fn choose(&self, caps: &Caps, product: &Product<'_>, side: Side) -> Loop {
+    /// Of the loops whose tile lies in one row of blocks, and is not much emptier than the smallest one: the first, unless choices say otherwise.
+    fn choose(&self, on: Target<'_>, product: &Product<'_>, side: Side) -> Result<Loop> {
+        let caps = on.caps;
         let Product { m, n, k, .. } = *product;
         let rows = self.block_size[0];
         let small = reg_lanes(caps).map_or(Loop::SMALL, |lanes| Loop::Reg {
@@ -293,11 +297,14 @@ impl BsrView<'_> {
         };
         // The larger tiles are up to 14% faster where they are full.
         let full = |of: Loop| 8 * area(of) <= 9 * area(small);
-        let fits = |of: &Loop| {
-            let across = of.extent()[usize::from(side == Side::Right)];
-            rows % across == 0 && full(*of)
-        };
-        all.into_iter().find(fits).unwrap_or(small)
+        let fits = |of: Loop| rows % of.extent()[usize::from(side == Side::Right)] == 0;
+        let mut all: Vec<Loop> = (all.into_iter())
+            .filter(|of| fits(*of) && full(*of))
+            .collect();
+        if all.is_empty() {
+            all.push(small);
+        }
+        product.choose(on, &all, fits)
     }
 }
 

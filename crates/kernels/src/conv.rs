@@ -5,10 +5,9 @@ use tilewright_tensor::HostTensor;
 
 use crate::batch::Batch;
 use crate::error::index;
-use crate::gemm_loop::candidates;
 use crate::pack::{Panels, host};
 use crate::product::{Arithmetic, FLOAT, Loader, Product};
-use crate::{Epilogue, Error, Loop, Result, View, panel_width};
+use crate::{Epilogue, Error, Loop, Result, Target, View, panel_width};
 
 const KERNEL: &str = "conv";
 
@@ -213,30 +212,18 @@ pub fn pack_filter(caps: &Caps, shape: &ConvShape, w: &HostTensor) -> Result<Hos
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::Storage`], [`Error::TooLarge`].
-pub fn conv(
-    caps: &Caps,
+pub fn conv<'a>(
+    on: impl Into<Target<'a>>,
     shape: &ConvShape,
     x: &View,
     filter: Filter<'_>,
     y: &View,
     epilogue: Option<&Epilogue>,
 ) -> Result<Vec<Dispatch>> {
-    shape.check(KERNEL)?;
-    let [blocks, k] = shape.blocks();
-    let loops = candidates(
-        caps,
-        shape.pixels(),
-        shape.group_out(),
-        blocks * k,
-        shape.groups,
-    );
-    match loops.first() {
-        Some(&first) => conv_with(caps, shape, x, filter, y, epilogue, first),
-        None => Err(Error::shape(KERNEL, "the adapter's limits fit no variant")),
-    }
+    lowered(on.into(), shape, x, filter, y, epilogue, None)
 }
 
-/// [`conv`] with a loop of the caller's choice, as a tuner does.
+/// [`conv`] with a loop of the caller's choice.
 ///
 /// # Errors
 /// As [`conv`].
@@ -249,19 +236,32 @@ pub fn conv_with(
     epilogue: Option<&Epilogue>,
     of: Loop,
 ) -> Result<Vec<Dispatch>> {
+    lowered(caps.into(), shape, x, filter, y, epilogue, Some(of))
+}
+
+fn lowered(
+    on: Target<'_>,
+    shape: &ConvShape,
+    x: &View,
+    filter: Filter<'_>,
+    y: &View,
+    epilogue: Option<&Epilogue>,
+    of: Option<Loop>,
+) -> Result<Vec<Dispatch>> {
     shape.check(KERNEL)?;
     hold(shape, x, y)?;
     if y.elements() == 0 {
         return Ok(Vec::new());
     }
-    let weights = Weights::new(caps, shape, filter)?;
+    let weights = Weights::new(on.caps, shape, filter)?;
     let product = Product {
         c: y,
         c_ld: shape.out_channels,
         epilogue,
         ..implicit(shape, x, weights.loader, weights.group, FLOAT)?
     };
-    let mut dispatch = weights.params(product.dispatch(caps, of)?)?;
+    let of = of.map_or_else(|| product.default_loop(on), Ok)?;
+    let mut dispatch = weights.params(product.dispatch(on.caps, of)?)?;
     if !shape.is_pointwise() {
         dispatch.variant = dispatch.variant.part("a_zero");
     }

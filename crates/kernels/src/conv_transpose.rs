@@ -6,10 +6,9 @@ use tilewright_tensor::HostTensor;
 use crate::batch::Batch;
 use crate::conv::{Filter, axes, hold, holds, lead, window};
 use crate::error::index;
-use crate::gemm_loop::candidates;
 use crate::pack::{Panels, host};
 use crate::product::{FLOAT, Loader, Product};
-use crate::{ConvShape, Epilogue, Error, Loop, Result, View, panel_width};
+use crate::{ConvShape, Epilogue, Error, Loop, Result, Target, View, panel_width};
 
 const KERNEL: &str = "conv_transpose";
 
@@ -134,30 +133,18 @@ pub fn pack_filter_transposed(
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::Storage`], [`Error::TooLarge`].
-pub fn conv_transpose(
-    caps: &Caps,
+pub fn conv_transpose<'a>(
+    on: impl Into<Target<'a>>,
     shape: &ConvShape,
     x: &View,
     filter: Filter<'_>,
     y: &View,
     epilogue: Option<&Epilogue>,
 ) -> Result<Vec<Dispatch>> {
-    shape.check(KERNEL)?;
-    let m = shape.images * shape.phase_size().iter().product::<usize>();
-    let taps = shape
-        .kernel
-        .iter()
-        .product::<usize>()
-        .div_ceil(shape.phases());
-    let batches = shape.groups * shape.phases();
-    let loops = candidates(caps, m, shape.group_out(), taps * shape.group_in(), batches);
-    match loops.first() {
-        Some(&first) => conv_transpose_with(caps, shape, x, filter, y, epilogue, first),
-        None => Err(Error::shape(KERNEL, "the adapter's limits fit no variant")),
-    }
+    lowered(on.into(), shape, x, filter, y, epilogue, None)
 }
 
-/// [`conv_transpose`] with a loop of the caller's choice, as a tuner does.
+/// [`conv_transpose`] with a loop of the caller's choice.
 ///
 /// # Errors
 /// As [`conv_transpose`].
@@ -170,6 +157,18 @@ pub fn conv_transpose_with(
     epilogue: Option<&Epilogue>,
     of: Loop,
 ) -> Result<Vec<Dispatch>> {
+    lowered(caps.into(), shape, x, filter, y, epilogue, Some(of))
+}
+
+fn lowered(
+    on: Target<'_>,
+    shape: &ConvShape,
+    x: &View,
+    filter: Filter<'_>,
+    y: &View,
+    epilogue: Option<&Epilogue>,
+    of: Option<Loop>,
+) -> Result<Vec<Dispatch>> {
     shape.check(KERNEL)?;
     hold(shape, x, y)?;
     if y.elements() == 0 {
@@ -177,7 +176,7 @@ pub fn conv_transpose_with(
     }
     let (ic, oc) = (shape.group_in(), shape.group_out());
     let taps: usize = shape.kernel.iter().product();
-    let width = panel_width(caps);
+    let width = panel_width(on.caps);
     let (b, b_ld, group) = weights(shape, filter, width);
     holds("the filter", b.view, shape.groups * group)?;
     let step = [0, 1, 2].map(|i| shape.stride[i] / gcd(shape.stride[i], shape.dilation[i]));
@@ -203,8 +202,9 @@ pub fn conv_transpose_with(
         epilogue,
     };
     let size = |n| index(KERNEL, "an extent", n);
+    let of = of.map_or_else(|| product.default_loop(on), Ok)?;
     let mut dispatch = product
-        .dispatch(caps, of)?
+        .dispatch(on.caps, of)?
         .param("a_ld", size(shape.in_channels)?)
         .param("b_ld", size(b_ld)?)
         .param("group_cols", size(oc)?)

@@ -27,6 +27,12 @@ pub enum Error {
         /// Its storage.
         store: Store,
     },
+    /// Every loop that can compute it was found wrong on this device: see [`Choices`](crate::Choices).
+    #[error("{kernel}: every variant was found wrong on this device")]
+    Quarantined {
+        /// The kernel.
+        kernel: &'static str,
+    },
     /// A count passes what shader indices or the adapter can hold.
     #[error("{kernel}: {what} is {count}, over the limit of {limit}")]
     TooLarge {

@@ -4,9 +4,8 @@ use tilewright_device::{Caps, Dispatch};
 
 use crate::batch::Batch;
 use crate::error::index;
-use crate::gemm_loop::candidates;
 use crate::product::{FLOAT, Loader, Product};
-use crate::{Epilogue, Error, Loop, Result, View};
+use crate::{Epilogue, Error, Loop, Result, Target, View};
 
 const KERNEL: &str = "gemm";
 
@@ -58,22 +57,22 @@ pub struct Gemm<'a> {
     pub epilogue: Option<&'a Epilogue>,
 }
 
-/// Dispatches a product with the default loop of the adapter and size.
+/// Dispatches a product with the loop that the target chooses.
 ///
 /// # Errors
 /// [`Error::Shape`] where a matrix does not lie in its tensor, [`Error::Storage`] for integers, and for an f16 result
-/// with rows that are no multiples of 4 on adapters without f16, [`Error::TooLarge`] over the limits of indices and groups.
-pub fn gemm(caps: &Caps, product: &Gemm<'_>) -> Result<Vec<Dispatch>> {
-    let batches = product.batch.iter().product();
-    let loops = candidates(caps, product.m, product.n, product.k, batches);
-    let Some(&first) = loops.first() else {
-        return Err(Error::shape(KERNEL, "the adapter's limits fit no variant"));
-    };
-    gemm_with(caps, product, first)
+/// with rows that are no multiples of 4 on adapters without f16, [`Error::TooLarge`] over the limits of indices and groups,
+/// [`Error::Quarantined`].
+pub fn gemm<'a>(on: impl Into<Target<'a>>, product: &Gemm<'_>) -> Result<Vec<Dispatch>> {
+    lowered(on.into(), product, None)
 }
 
-/// Dispatches a product with a loop of the caller's choice, as a tuner does. Errors as [`gemm`].
-pub fn gemm_with<'a>(caps: &Caps, product: &Gemm<'a>, of: Loop) -> Result<Vec<Dispatch>> {
+/// Dispatches a product with a loop of the caller's choice. Errors as [`gemm`].
+pub fn gemm_with(caps: &Caps, product: &Gemm<'_>, of: Loop) -> Result<Vec<Dispatch>> {
+    lowered(caps.into(), product, Some(of))
+}
+
+fn lowered(on: Target<'_>, product: &Gemm<'_>, of: Option<Loop>) -> Result<Vec<Dispatch>> {
     let Gemm { m, n, k, .. } = *product;
     if product.c.layout != Layout::Rows {
         return Err(Error::shape(KERNEL, "C must lie in rows"));
@@ -108,8 +107,9 @@ pub fn gemm_with<'a>(caps: &Caps, product: &Gemm<'a>, of: Loop) -> Result<Vec<Di
         c_ld: product.c.ld,
         epilogue: product.epilogue,
     };
+    let of = of.map_or_else(|| lowered.default_loop(on), Ok)?;
     let mut dispatch = lowered
-        .dispatch(caps, of)?
+        .dispatch(on.caps, of)?
         .param("a_ld", index(KERNEL, "the row stride of A", product.a.ld)?)
         .param("a_step", 0u32)
         .param("b_ld", index(KERNEL, "the row stride of B", product.b.ld)?);

@@ -1,9 +1,13 @@
 //! The GEMM loop families, their sizes, and which of them an adapter and a product get.
 
+use serde::{Deserialize, Serialize};
 use tilewright_device::{AdapterKind, Caps, Set, Variant};
 
 /// A loop over tiles of C, with its sizes in units of 4 x 4 blocks where a field ends in 4.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Loop {
     /// `gemm_reg`: one subgroup a workgroup, `4 * columns` columns and `4 * lanes * quads` rows a lane. Software adapters only.
     Reg {
@@ -50,6 +54,16 @@ impl Loop {
     const MEDIUM: Self = Self::tile(16, 16, 2, 2, 2);
     /// 32 x 32 x 16, 4 x 4 a thread: for products with few tiles.
     pub(crate) const SMALL: Self = Self::tile(8, 8, 1, 1, 2);
+
+    /// What is left where every candidate was found wrong on a device: no subgroups, default limits.
+    pub(crate) const SAFE: [Self; 2] = [
+        Self::SMALL,
+        Self::Gemv {
+            rows: 4,
+            tx: 8,
+            tk: 4,
+        },
+    ];
 
     const fn tile(bm4: u32, bn4: u32, tm4: u32, tn4: u32, sides: u32) -> Self {
         Self::Tile {
@@ -246,10 +260,10 @@ pub fn candidates(caps: &Caps, m: usize, n: usize, k: usize, batches: usize) -> 
     all
 }
 
-/// The loop of the family for int8, whose multiplication is longer: 32 rows with k rolled fit the instruction cache and keep B
+/// The order of candidates for int8, whose multiplication is longer: 32 rows with k rolled fit the instruction cache and keep B
 /// in registers (82 GOP/s; 78 unrolled; 71 with twice the accumulators).
-pub(crate) fn int8_loop(candidates: &[Loop]) -> Option<Loop> {
-    let small = |of: &&Loop| {
+pub(crate) fn int8_first(candidates: &mut [Loop]) {
+    let small = |of: &Loop| {
         matches!(
             of,
             Loop::Reg {
@@ -259,11 +273,9 @@ pub(crate) fn int8_loop(candidates: &[Loop]) -> Option<Loop> {
             }
         )
     };
-    candidates
-        .iter()
-        .find(small)
-        .or(candidates.first())
-        .copied()
+    if let Some(at) = candidates.iter().position(small) {
+        candidates[..=at].rotate_right(1);
+    }
 }
 
 /// Twice the accumulators win on long products (8 lanes: 32 x 64 at 75 GFLOP/s, 64 x 32 at 71, 32 x 32 at 66), half of them

@@ -10,6 +10,7 @@
 mod attention;
 mod batch;
 mod bsr;
+mod choice;
 mod conv;
 mod conv_transpose;
 mod copy;
@@ -54,6 +55,7 @@ mod winograd;
 
 pub use attention::{Attention, AttentionMask, Heads, Scores, attention, attention_by_products};
 pub use bsr::{BsrView, Side, bsr_block, bsr_left, bsr_matmul, bsr_rows, bsr_values};
+pub use choice::{Choices, Chosen, Class, Site, Target};
 pub use conv::{ConvShape, Filter, conv, conv_with, pack_filter};
 pub use conv_transpose::{conv_transpose, conv_transpose_with, pack_filter_transposed};
 pub use copy::{Region, Strides, copy};

@@ -1,8 +1,8 @@
 //! Matrix products by numpy's rules: batch axes broadcast, the last two axes are the matrices.
 
-use tilewright_device::{Caps, Dispatch};
+use tilewright_device::Dispatch;
 
-use crate::{Epilogue, Error, Gemm, Layout, Operand, Result, View, gemm};
+use crate::{Epilogue, Error, Gemm, Layout, Operand, Result, Target, View, gemm};
 
 const KERNEL: &str = "matmul";
 
@@ -11,8 +11,8 @@ const KERNEL: &str = "matmul";
 ///
 /// # Errors
 /// [`Error::Shape`] where the shapes do not fit; otherwise those of [`gemm`].
-pub fn matmul(
-    caps: &Caps,
+pub fn matmul<'a>(
+    on: impl Into<Target<'a>>,
     a: &View,
     trans_a: bool,
     b: &View,
@@ -54,15 +54,15 @@ pub fn matmul(
         epilogue,
     };
     merge_rows(&mut product);
-    gemm(caps, &product)
+    gemm(on, &product)
 }
 
 /// [`matmul`] with a constant B of rank 2 in panels: [`pack_b`](crate::pack_b) of k x `n`, columns in panels of `width`.
 ///
 /// # Errors
 /// As [`matmul`].
-pub fn matmul_packed(
-    caps: &Caps,
+pub fn matmul_packed<'a>(
+    on: impl Into<Target<'a>>,
     a: &View,
     trans_a: bool,
     b: &View,
@@ -97,7 +97,7 @@ pub fn matmul_packed(
         epilogue,
     };
     merge_rows(&mut product);
-    gemm(caps, &product)
+    gemm(on, &product)
 }
 
 fn operand(view: &View, layout: Layout, ld: usize, batch: Vec<usize>) -> Operand<'_> {

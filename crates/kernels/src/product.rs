@@ -3,9 +3,11 @@
 use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
 
 use crate::batch::Batch;
+use crate::choice::{Chosen, Class, Site};
 use crate::error::index;
+use crate::gemm_loop::{candidates, int8_first};
 use crate::rounds::{check_rounds, most_rounds};
-use crate::{Epilogue, Error, Loop, Result, Store, View};
+use crate::{Epilogue, Error, Loop, Result, Store, Target, View};
 
 /// An operand and the part that loads it.
 #[derive(Debug, Clone, Copy)]
@@ -78,12 +80,83 @@ pub(crate) struct Product<'a> {
 }
 
 impl Product<'_> {
+    /// The loop for this product: [`Product::choose`] among the family's candidates.
+    pub(crate) fn default_loop(&self, on: Target<'_>) -> Result<Loop> {
+        let k = self.k * self.k_blocks;
+        let mut all = candidates(on.caps, self.m, self.n, k, self.batch.count());
+        if self.is_int8() {
+            int8_first(&mut all);
+        }
+        if all.is_empty() {
+            let what = "the adapter's limits fit no variant";
+            return Err(Error::shape(self.kernel, what));
+        }
+        self.choose(on, &all, |_| true)
+    }
+
+    /// The loop of these candidates that the target's choices say, where a thread can go through it; `fits` says of other loops
+    /// whether they can compute the product.
+    pub(crate) fn choose(
+        &self,
+        on: Target<'_>,
+        candidates: &[Loop],
+        fits: impl Fn(Loop) -> bool,
+    ) -> Result<Loop> {
+        let site = self.site();
+        let chosen = on.choices.choose(on.caps, &site, candidates, fits);
+        let chosen = chosen.ok_or(Error::Quarantined {
+            kernel: self.kernel,
+        })?;
+        let of = self.within(on.caps, chosen)?;
+        if of != chosen && on.choices.is_quarantined(&site.class, of) {
+            return Err(Error::Quarantined {
+                kernel: self.kernel,
+            });
+        }
+        if let Some(list) = on.chosen {
+            let candidates = candidates.to_vec();
+            list.borrow_mut().push(Chosen {
+                site,
+                of,
+                candidates,
+            });
+        }
+        Ok(of)
+    }
+
+    fn site(&self) -> Site {
+        let class = Class {
+            kernel: self.kernel.into(),
+            a: self.a.part.into(),
+            b: self.b.part.into(),
+            stores: [self.a.view.store, self.b.view.store, self.c.store],
+            arithmetic: self.arithmetic.part.into(),
+            wide: self.c_vec(),
+            epilogue: self.epilogue.is_some(),
+        };
+        Site {
+            class,
+            m: self.m,
+            n: self.n,
+            k: self.k * self.k_blocks,
+            batches: self.batch.count(),
+        }
+    }
+
+    fn is_int8(&self) -> bool {
+        self.arithmetic.acc == "i32"
+    }
+
+    /// Whether C is stored in vec4.
+    fn c_vec(&self) -> bool {
+        self.n % 4 == 0 && self.c_ld % 4 == 0 && self.batch.is_vec(2)
+    }
+
     /// The dispatch; parameters of the loaders (`a_ld`, ..) are the caller's to add.
     pub(crate) fn dispatch(&self, caps: &Caps, of: Loop) -> Result<Dispatch> {
         let of = self.within(caps, of)?;
         let size = |what, value| index(self.kernel, what, value);
-        let c_vec = self.n % 4 == 0 && self.c_ld % 4 == 0 && self.batch.is_vec(2);
-        let int8 = self.arithmetic.acc == "i32";
+        let (c_vec, int8) = (self.c_vec(), self.is_int8());
         let rolled = self.epilogue.is_some() || !c_vec || int8;
         let mut variant = self.batch.variant(of.variant(int8, rolled));
         variant = variant.part(self.k_part).part(self.c_part);
@@ -129,8 +202,12 @@ impl Product<'_> {
     /// `of`, or a loop that shares k among threads where a thread of `of` could not go through all of it.
     fn within(&self, caps: &Caps, of: Loop) -> Result<Loop> {
         let rounds = |of: &Loop| {
-            let int8 = self.arithmetic.acc == "i32";
-            of.rounds(self.k_blocks, self.k.div_ceil(4), self.k_search, int8)
+            of.rounds(
+                self.k_blocks,
+                self.k.div_ceil(4),
+                self.k_search,
+                self.is_int8(),
+            )
         };
         let most = most_rounds(caps);
         if rounds(&of) <= most {

@@ -1,13 +1,13 @@
 //! Convolution of 8-bit integers in NHWC: the implicit product of words of four channels.
 
-use tilewright_device::{Caps, Dispatch};
+use tilewright_device::Dispatch;
 
 use crate::conv::{hold, holds, implicit, input_params};
 use crate::error::index;
 use crate::product::Loader;
 use crate::qgemm::{Int8, matmul8_scratch};
 use crate::qread::{Read, arithmetic, columns};
-use crate::{ConvShape, Epilogue, Error, Int8B, Result, View, Zero, panel_width};
+use crate::{ConvShape, Epilogue, Error, Int8B, Result, Target, View, Zero, panel_width};
 
 const KERNEL: &str = "conv8";
 
@@ -30,8 +30,8 @@ pub fn conv8_scratch(shape: &ConvShape, x_zero: &Zero<'_>, filter: &Int8B<'_>) -
 /// # Errors
 /// [`Error::Shape`], also for groups of a number of channels that is not a multiple of 4, [`Error::Storage`],
 /// [`Error::TooLarge`].
-pub fn conv8(
-    caps: &Caps,
+pub fn conv8<'a>(
+    on: impl Into<Target<'a>>,
     shape: &ConvShape,
     x: &View,
     x_zero: Zero<'_>,
@@ -41,6 +41,7 @@ pub fn conv8(
     epilogue: Option<&Epilogue>,
     scratch: Option<&View>,
 ) -> Result<Vec<Dispatch>> {
+    let on = on.into();
     let words = shape.in_words()?;
     let Int8B::Packed { words: panels, .. } = filter else {
         return Err(Error::shape(KERNEL, "the filter must be packed"));
@@ -55,7 +56,7 @@ pub fn conv8(
         return Ok(Vec::new());
     }
     let [blocks, k] = words.blocks();
-    let width = panel_width(caps);
+    let width = panel_width(on.caps);
     let rows = blocks * k.next_multiple_of(4);
     let group = shape.group_out().div_ceil(width) * rows * width;
     holds("the filter", panels, shape.groups * group)?;
@@ -64,7 +65,7 @@ pub fn conv8(
         part: "b_panel",
         vec: true,
     };
-    let a_read = Read::left(caps, x)?;
+    let a_read = Read::left(on.caps, x)?;
     let mut product = implicit(&words, x, b, group, arithmetic(a_read, y))?;
     product.c = y;
     product.c_ld = c_ld;
@@ -78,7 +79,7 @@ pub fn conv8(
             .param("group_cols", group))
     };
     let int8 = Int8 {
-        caps,
+        on,
         k: shape.kernel.iter().product::<usize>() * shape.group_in(),
         word_run: words.group_in(),
         tail: shape.group_in() % 4,

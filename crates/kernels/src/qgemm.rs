@@ -12,12 +12,11 @@ use tilewright_device::{Caps, Dispatch, Span, Variant, fold_groups};
 
 use crate::batch::Batch;
 use crate::error::index;
-use crate::gemm_loop::{candidates, int8_loop};
 use crate::matmul::{split, strides};
 use crate::product::{INT8, Loader, Product};
 use crate::qread::{Read, arithmetic, columns};
 use crate::rounds::check_rounds;
-use crate::{Epilogue, Error, Result, Store, View, panel_width};
+use crate::{Epilogue, Error, Result, Store, Target, View, panel_width};
 
 const KERNEL: &str = "gemm8";
 /// Threads of a workgroup of the kernels that sum over k.
@@ -96,8 +95,8 @@ pub(crate) fn sums_rows(a_zero: &Zero<'_>, b: &Int8B<'_>) -> bool {
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::Storage`], [`Error::TooLarge`].
-pub fn matmul8(
-    caps: &Caps,
+pub fn matmul8<'a>(
+    on: impl Into<Target<'a>>,
     a: &View,
     a_zero: Zero<'_>,
     b: Int8B<'_>,
@@ -106,11 +105,12 @@ pub fn matmul8(
     epilogue: Option<&Epilogue>,
     scratch: Option<&View>,
 ) -> Result<Vec<Dispatch>> {
+    let on = on.into();
     let ([m, k], _) = split("A", a)?;
     let ([rows, n], _) = split("C", c)?;
     let kw = k.div_ceil(4);
-    let a_read = Read::left(caps, a)?;
-    let operand = RightOperand::new(caps, &b, k, n)?;
+    let a_read = Read::left(on.caps, a)?;
+    let operand = RightOperand::new(on.caps, &b, k, n)?;
     if rows != m || operand.shape.is_some_and(|shape| shape != [k, n]) {
         return Err(Error::shape(KERNEL, format!("{a} times {b:?} into {c}")));
     }
@@ -142,7 +142,7 @@ pub fn matmul8(
     let left = |dispatch| Ok(rows8(dispatch, ld, a_read));
     let right = |dispatch| operand.params(dispatch);
     let int8 = Int8 {
-        caps,
+        on,
         k,
         word_run: kw,
         tail: k % 4,
@@ -252,7 +252,7 @@ impl<'a> RightOperand<'a> {
 
 /// What an int8 product adds to a product of words.
 pub(crate) struct Int8<'a> {
-    pub(crate) caps: &'a Caps,
+    pub(crate) on: Target<'a>,
     /// Integers along k, over all k blocks.
     pub(crate) k: usize,
     /// Words from one whose last bytes are padding to the next, and its real bytes (0: all four).
@@ -280,12 +280,8 @@ impl Int8<'_> {
         let batches = product.batch.count();
         let span = self.scratch_span(matmul8_scratch(m, n, batches, &self.a_zero, &self.b))?;
         let mut all = Vec::new();
-        let blocks = product.k_blocks * product.k;
-        let loops = candidates(self.caps, m, n, blocks, batches);
-        let Some(of) = int8_loop(&loops) else {
-            return Err(Error::shape(KERNEL, "the adapter's limits fit no variant"));
-        };
-        let mut main = right(left(product.dispatch(self.caps, of)?)?)?;
+        let of = product.default_loop(self.on)?;
+        let mut main = right(left(product.dispatch(self.on.caps, of)?)?)?;
         let size = |n| index(KERNEL, "an extent", n);
         let mut columns_at = 0;
         if sums_rows(&self.a_zero, &self.b) {
@@ -355,7 +351,7 @@ impl Int8<'_> {
         let count = if rows { product.m } else { product.n };
         let (quads, batches) = (count.div_ceil(4), product.batch.count());
         let rounds = product.k_blocks.saturating_mul(product.k.div_ceil(4) + 2);
-        check_rounds(KERNEL, self.caps, rounds)?;
+        check_rounds(KERNEL, self.on.caps, rounds)?;
         let variant = Variant::new("line_sums")
             .part(if rows { "lines_a" } else { "lines_b" })
             .set("THREADS", SUM_THREADS)
@@ -367,7 +363,7 @@ impl Int8<'_> {
         } else {
             (&product.b, "B")
         };
-        let variant = loader.add(KERNEL, self.caps, variant, INT8, operand)?;
+        let variant = loader.add(KERNEL, self.on.caps, variant, INT8, operand)?;
         // Rows of a B with n contiguous are made into words whose padding is zero.
         let padded = if loader.part == "b_rows8" {
             0
@@ -389,7 +385,7 @@ impl Int8<'_> {
             .param("tail_ones", ones)
             .groups(fold_groups(
                 u64::from(threads.div_ceil(SUM_THREADS)),
-                self.caps.limits.groups,
+                self.on.caps.limits.groups,
             ))
             .work((count * batches * product.k * product.k_blocks) as u64);
         zero_point(

@@ -5,7 +5,9 @@ use tilewright_device::{Caps, Dispatch, Variant};
 use crate::error::index;
 use crate::flat::flat;
 use crate::softmax::f32_only;
-use crate::{Error, Gemm, Layout, Operand, Region, Result, Store, Strides, View, copy, fill, gemm};
+use crate::{
+    Error, Gemm, Layout, Operand, Region, Result, Store, Strides, Target, View, copy, fill, gemm,
+};
 
 const KERNEL: &str = "recurrent";
 
@@ -178,7 +180,13 @@ impl Recurrent<'_> {
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::Storage`], [`Error::TooLarge`].
-pub fn recurrent(caps: &Caps, of: &Recurrent<'_>, scratch: &[View; 4]) -> Result<Vec<Dispatch>> {
+pub fn recurrent<'a>(
+    on: impl Into<Target<'a>>,
+    of: &Recurrent<'_>,
+    scratch: &[View; 4],
+) -> Result<Vec<Dispatch>> {
+    let on = on.into();
+    let caps = on.caps;
     of.check()?;
     let mut out = vec![];
     for (state, initial) in [(Some(of.h), of.initial[0]), (of.c, of.initial[1])] {
@@ -199,8 +207,8 @@ pub fn recurrent(caps: &Caps, of: &Recurrent<'_>, scratch: &[View; 4]) -> Result
     if of.steps == 0 {
         return Ok(out);
     }
-    out.extend(project(caps, of, &scratch[0])?);
-    let step = step(caps, of, scratch)?;
+    out.extend(project(on, of, &scratch[0])?);
+    let step = step(on, of, scratch)?;
     for t in 0..of.steps {
         let t = index(KERNEL, "the number of steps", t)?;
         out.extend(step.iter().map(|dispatch| match dispatch {
@@ -212,7 +220,7 @@ pub fn recurrent(caps: &Caps, of: &Recurrent<'_>, scratch: &[View; 4]) -> Result
 }
 
 /// The input of all steps times the weights of all gates and directions.
-fn project(caps: &Caps, of: &Recurrent<'_>, into: &View) -> Result<Vec<Dispatch>> {
+fn project(on: Target<'_>, of: &Recurrent<'_>, into: &View) -> Result<Vec<Dispatch>> {
     let n = of.directions.len() * of.gates() * of.hidden;
     let operand = |view, layout, ld| Operand {
         view,
@@ -221,7 +229,7 @@ fn project(caps: &Caps, of: &Recurrent<'_>, into: &View) -> Result<Vec<Dispatch>
         batch: vec![],
     };
     gemm(
-        caps,
+        on,
         &Gemm {
             m: of.steps * of.batch,
             n,
@@ -237,7 +245,7 @@ fn project(caps: &Caps, of: &Recurrent<'_>, into: &View) -> Result<Vec<Dispatch>
 
 /// A tensor \[directions, batch, hidden\] with these strides times the weights of `gates` gates.
 fn multiply(
-    caps: &Caps,
+    on: Target<'_>,
     of: &Recurrent<'_>,
     (a, [a_d, a_b]): (&View, [usize; 2]),
     weights: &Weights,
@@ -252,7 +260,7 @@ fn multiply(
         batch: vec![step],
     };
     gemm(
-        caps,
+        on,
         &Gemm {
             m: of.batch,
             n,
@@ -267,14 +275,15 @@ fn multiply(
 }
 
 /// The dispatches of a step, and whether they need its number.
-fn step(caps: &Caps, of: &Recurrent<'_>, scratch: &[View; 4]) -> Result<Vec<(Dispatch, bool)>> {
+fn step(on: Target<'_>, of: &Recurrent<'_>, scratch: &[View; 4]) -> Result<Vec<(Dispatch, bool)>> {
+    let caps = on.caps;
     let [projected, recurred, reset, held] = scratch;
     let mut out = vec![];
     let mut plain =
         |dispatches: Vec<Dispatch>| out.extend(dispatches.into_iter().map(|d| (d, false)));
     let state = (of.h, of.state_strides());
     plain(multiply(
-        caps,
+        on,
         of,
         state,
         &of.r,
@@ -312,7 +321,7 @@ fn step(caps: &Caps, of: &Recurrent<'_>, scratch: &[View; 4]) -> Result<Vec<(Dis
     )?;
     out.extend(reset_cells);
     let rows = [of.batch * of.hidden, of.hidden];
-    let product = multiply(caps, of, (reset, rows), r_hidden, 1, held)?;
+    let product = multiply(on, of, (reset, rows), r_hidden, 1, held)?;
     out.extend(product.into_iter().map(|d| (d, false)));
     let held = Some(("HELD", held));
     out.extend(cells(

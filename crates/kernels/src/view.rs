@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use tilewright_device::{Slot, Span};
 
 /// How the elements of a tensor lie in device memory.
 ///
 /// Bool is `U32` (0 or 1), int64 is `I32` after a checked narrowing, narrow integers are widened
 /// except in kernels that say `Packed8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Store {
     /// `f32`
     F32,

@@ -78,7 +78,7 @@ impl Operator for AffineGrid {
         // Positions times the transposed matrices.
         y.shape = vec![batch, places, axes];
         cx.emit(kernels::matmul(
-            cx.caps(),
+            cx.target(),
             &positions,
             false,
             &theta,

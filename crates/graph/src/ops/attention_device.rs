@@ -156,7 +156,7 @@ pub(super) fn lower(op: &Attention, cx: &mut Lower<'_>) -> Result<()> {
     let dispatches = if kept.is_some() || of.prefers_products(cx.caps()) {
         let scores = usize::try_from(of.scores()).unwrap_or(usize::MAX);
         let scores = cx.scratch(Store::F32, [scores]);
-        kernels::attention_by_products(cx.caps(), &of, &scores, kept)?
+        kernels::attention_by_products(cx.target(), &of, &scores, kept)?
     } else {
         kernels::attention(cx.caps(), &of)?
     };

@@ -162,8 +162,8 @@ impl Operator for BsrMatMul {
             col_idx: &col_idx,
         };
         let dispatches = match self.side {
-            Side::Left => kernels::bsr_left(cx.caps(), &w, &x, &y, epilogue.as_ref())?,
-            Side::Right => kernels::bsr_matmul(cx.caps(), &x, &w, &y, epilogue.as_ref())?,
+            Side::Left => kernels::bsr_left(cx.target(), &w, &x, &y, epilogue.as_ref())?,
+            Side::Right => kernels::bsr_matmul(cx.target(), &x, &w, &y, epilogue.as_ref())?,
         };
         cx.emit(dispatches);
         Ok(())

@@ -89,13 +89,13 @@ impl Operator for Conv {
                 kernels::pack_filter(&caps, &shape, w)?
             })
         })?;
-        let run = if depthwise {
-            kernels::depthwise
+        let (filter, epilogue) = (weights.filter(), epilogue.as_ref());
+        let dispatches = if depthwise {
+            kernels::depthwise(&caps, &shape, &x, filter, &y, epilogue)?
         } else {
-            kernels::conv
+            kernels::conv(cx.target(), &shape, &x, filter, &y, epilogue)?
         };
-        let epilogue = epilogue.as_ref();
-        cx.emit(run(&caps, &shape, &x, weights.filter(), &y, epilogue)?);
+        cx.emit(dispatches);
         Ok(())
     }
 

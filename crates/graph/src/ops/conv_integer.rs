@@ -361,9 +361,10 @@ impl Quantised {
         let bytes = kernels::conv8_scratch(shape, &zero, &filter);
         let narrow = self.y.as_ref().map(|_| int8::store8(cx.output_dtype(0)));
         let y_zero = self.y.as_ref().map_or(0, |y| y.0);
-        int8::emit(cx, bytes, &y, narrow, |_, y, scratch| {
+        int8::emit(cx, bytes, &y, narrow, |cx, y, scratch| {
+            let on = cx.target();
             Ok(kernels::conv8(
-                &caps, shape, &x, zero, filter, y, y_zero, None, scratch,
+                on, shape, &x, zero, filter, y, y_zero, None, scratch,
             )?)
         })
     }
@@ -397,12 +398,13 @@ impl Quantised {
         let y = cx.output(0)?;
         let sums = cx.scratch(Store::F32, y.shape.clone());
         let filter = Filter::Packed(&packed);
-        let run = if shape.is_depthwise() {
-            kernels::depthwise
+        let ends = Some(&epilogue);
+        let dispatches = if shape.is_depthwise() {
+            kernels::depthwise(&caps, shape, &centred, filter, &sums, ends)?
         } else {
-            kernels::conv
+            kernels::conv(cx.target(), shape, &centred, filter, &sums, ends)?
         };
-        cx.emit(run(&caps, shape, &centred, filter, &sums, Some(&epilogue))?);
+        cx.emit(dispatches);
         let dtype = cx.output_dtype(0).unwrap_or(DType::I32);
         let (low, high) = dtype.int_range().unwrap_or_default();
         let y_zero = self.y.as_ref().map_or(0, |y| y.0);

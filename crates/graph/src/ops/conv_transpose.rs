@@ -130,9 +130,9 @@ impl Operator for ConvTranspose {
             Ok(kernels::pack_filter_transposed(&caps, &shape, w)?)
         })?;
         let (filter, epilogue) = (weights.filter(), epilogue.as_ref());
-        cx.emit(kernels::conv_transpose(
-            &caps, &shape, &x, filter, &y, epilogue,
-        )?);
+        let on = cx.target();
+        let dispatches = kernels::conv_transpose(on, &shape, &x, filter, &y, epilogue)?;
+        cx.emit(dispatches);
         Ok(())
     }
 

@@ -156,9 +156,9 @@ pub(super) fn multiply_on_device(
             let b = b.cast(DType::F32)?.reshape(shape)?;
             Ok(kernels::pack_b(&b, trans_b, width)?)
         })?;
-        kernels::matmul_packed(cx.caps(), a, trans_a, &packed, width, c, epilogue)?
+        kernels::matmul_packed(cx.target(), a, trans_a, &packed, width, c, epilogue)?
     } else {
-        kernels::matmul(cx.caps(), a, trans_a, &b, trans_b, c, epilogue)?
+        kernels::matmul(cx.target(), a, trans_a, &b, trans_b, c, epilogue)?
     };
     cx.emit(dispatches);
     Ok(())

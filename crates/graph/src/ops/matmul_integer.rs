@@ -350,7 +350,7 @@ fn multiply(
     int8::emit(cx, bytes, y, narrow, |cx, y, scratch| {
         let zero = y_zero.unwrap_or(0);
         Ok(kernels::matmul8(
-            cx.caps(),
+            cx.target(),
             a,
             a_zero,
             b,

@@ -84,7 +84,7 @@ pub(super) fn lower(of: &Recurrent, cell: Cell, cx: &mut Lower<'_>) -> Result<()
     let scratch = layer
         .scratch()
         .map(|elements| cx.scratch(Store::F32, [elements]));
-    let dispatches = kernels::recurrent(cx.caps(), &layer, &scratch)?;
+    let dispatches = kernels::recurrent(cx.target(), &layer, &scratch)?;
     cx.emit(dispatches);
     Ok(())
 }

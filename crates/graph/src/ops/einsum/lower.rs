@@ -329,8 +329,8 @@ impl<'a, 'b> Emitter<'a, 'b> {
             shape: [&batch, &rows, &columns].map(|l| self.count(l)).to_vec(),
             ..y.clone()
         };
-        let caps = self.cx.caps();
-        let product = kernels::matmul(caps, &a, trans_a, &b, trans_b, &c, None)?;
+        let on = self.cx.target();
+        let product = kernels::matmul(on, &a, trans_a, &b, trans_b, &c, None)?;
         self.cx.emit(product);
         let made = self.dense(y, &made);
         if direct {
