@@ -1,6 +1,6 @@
 //! A graph after passes, with its schedule, its recent plans, and the recent forms of its late part.
 
-use crate::bind::bind;
+use crate::bind::bind_with;
 use crate::control::Turn;
 use crate::lower::Place;
 use crate::passes::Known;
@@ -185,7 +185,8 @@ impl Compiled {
         let Some(caps) = model.caps() else {
             return Ok(());
         };
-        let plan = bind(&self.graph, &self.schedule, bindings, caps, model.derived())?;
+        let on = (caps, &*model.choices());
+        let plan = bind_with(&self.graph, &self.schedule, bindings, on, model.derived())?;
         self.bound.truncate(KEPT - 1);
         let bound = Bound {
             bindings: bindings.clone(),

@@ -11,9 +11,10 @@ use crate::memory_stats::Share;
 use crate::place::Arena;
 use crate::plan::{Commit, PlanStage, Transfer};
 use crate::record::Copied;
+use crate::selftest::{Tester, refuse, settle};
 use crate::session::NodeTime;
 use crate::values::Values;
-use crate::{Bindings, Error, Graph, Model, Op, Result, Value};
+use crate::{Bindings, Error, Graph, Model, Op, Result, SelfTest, Value};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tilewright_device::{
@@ -55,6 +56,7 @@ pub(crate) fn run<'a>(
             }
             Ok(bindings) => bindings,
         };
+        engine.tested(compiled, &bindings).await?;
         engine.place(compiled).await?;
         engine.keep_feeds(compiled, &mut wires)?;
         let mut values = Values::new(compiled, wires);
@@ -144,6 +146,21 @@ pub(crate) fn constant(graph: &Graph, v: Value) -> Result<Option<HostTensor>> {
 }
 
 impl Engine {
+    /// Tests the newest plan, where the options say so; it may be another one then.
+    pub(crate) async fn tested(
+        &self,
+        compiled: &mut Compiled,
+        bindings: &Bindings,
+    ) -> Result<()> {
+        if self.model.options().self_test == SelfTest::Off {
+            return Ok(());
+        }
+        let mut tester = Tester::knowing(self.model.right());
+        let report = settle(&mut tester, &self.model, compiled, bindings).await;
+        self.model.know(tester.into_right());
+        refuse(&report?)
+    }
+
     /// Everything that does not have to wait.
     async fn stages(&mut self, compiled: &mut Compiled, values: &mut Values) -> Result<()> {
         let Compiled {

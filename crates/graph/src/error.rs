@@ -115,6 +115,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A self-test found a variant that computes something else than it should, and there is no other for it.
+    #[error("self-test: {wrong}")]
+    SelfTest {
+        /// Which, and how it is wrong.
+        wrong: String,
+    },
     /// The graph is malformed.
     #[error("graph: {0}")]
     Graph(String),

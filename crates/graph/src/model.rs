@@ -5,11 +5,14 @@ use crate::convert::to_device;
 use crate::lower::Derived;
 use crate::lower::stored_bytes;
 use crate::memory_stats::Ledger;
+use crate::selftest::Wrong;
 use crate::stage::Schedule;
 use crate::{Error, Graph, Result, Weight};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use tilewright_device::{Buffer, BufferUse, Caps, Gpu};
+use tilewright_device::{Buffer, BufferUse, Caps, Gpu, Variant};
+use tilewright_kernels::Choices;
 
 /// What to do with nodes that have no device form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +23,18 @@ pub enum Fallback {
     Allow,
     /// An error that names the node.
     Deny,
+}
+
+/// Whether kernels are tested on the device before they are used ([`crate::selftest`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SelfTest {
+    /// They are trusted.
+    #[default]
+    Off,
+    /// Before the first run of each plan its variants are tested, those of all sessions of the model once. Loops that are wrong
+    /// are not used any more ([`Model::quarantined`]); what is wrong and has no other form is an [`Error::SelfTest`].
+    Quick,
 }
 
 /// Bounds on what a model may ask for. Passing one is an [`Error::Limit`] that says which.
@@ -82,6 +97,8 @@ pub struct ModelOptions {
     /// Bytes on the device that the model and all its sessions may hold together: weights, arenas and states. What would
     /// pass it is an [`Error::Limit`] that says what was asked for, and leaves the session and the model as they were.
     pub memory_limit: Option<u64>,
+    /// See [`SelfTest`].
+    pub self_test: SelfTest,
 }
 
 /// A graph with its weights on a device, or on the host. Cheap to clone; sessions share it.
@@ -98,31 +115,56 @@ struct Inner {
     compiling: Mutex<()>,
     derived: Derived,
     ledger: Mutex<Ledger>,
+    choices: Mutex<Arc<Choices>>,
+    tested: Mutex<Tested>,
+}
+
+/// What self-tests found on the device.
+#[derive(Default)]
+struct Tested {
+    right: HashSet<Variant>,
+    wrong: Vec<Wrong>,
 }
 
 impl Model {
     /// The graph on a device.
     pub fn new(graph: Graph, gpu: &Gpu, options: ModelOptions) -> Model {
-        Model::with(Arc::new(graph), Some(gpu.clone()), options)
+        Model::with_choices(graph, gpu, options, Choices::new())
+    }
+
+    /// [`Model::new`] with other loops than the default ones: those that were tuned ([`crate::tune::Tuner`],
+    /// [`tilewright_kernels::Tuning`]) for this adapter, without those that were found wrong.
+    pub fn with_choices(graph: Graph, gpu: &Gpu, options: ModelOptions, choices: Choices) -> Model {
+        Model::with(Arc::new(graph), Some(gpu.clone()), options, choices)
     }
 
     /// The graph on the host: every node runs by its reference.
     pub fn host(graph: Graph, options: ModelOptions) -> Model {
-        Model::with(Arc::new(graph), None, options)
+        Model::with(Arc::new(graph), None, options, Choices::new())
     }
 
     /// The same graph with the same options on another device, for instance after a device was lost. Weights are uploaded
     /// again when sessions of the new model use them, and loaded from their [`crate::WeightSource`] for that; nothing is asked
     /// of the old device.
     ///
+    /// Choices of loops are kept where adapter and driver are the same; on others they would say nothing.
+    ///
     /// Sessions belong to their device: make new ones. States begin at their initial values and return through
     /// [`crate::Session::set_state`]; those of a lost device can no longer be read, so keep copies of what must survive.
     pub fn on(&self, gpu: &Gpu) -> Model {
-        Model::with(self.0.graph.clone(), Some(gpu.clone()), self.0.options)
+        let same = |old: &Gpu| {
+            let (old, new) = (old.info(), gpu.info());
+            old.key == new.key && old.driver == new.driver
+        };
+        let choices = match self.gpu().is_some_and(same) {
+            true => Choices::clone(&self.choices()),
+            false => Choices::new(),
+        };
+        Model::with(self.0.graph.clone(), Some(gpu.clone()), self.0.options, choices)
     }
 
-    fn with(graph: Arc<Graph>, gpu: Option<Gpu>, options: ModelOptions) -> Model {
-        let (compiled, compiling, derived, ledger) = Default::default();
+    fn with(graph: Arc<Graph>, gpu: Option<Gpu>, options: ModelOptions, choices: Choices) -> Model {
+        let (compiled, compiling, derived, ledger, tested) = Default::default();
         Model(Arc::new(Inner {
             graph,
             gpu,
@@ -131,6 +173,8 @@ impl Model {
             compiling,
             derived,
             ledger,
+            choices: Mutex::new(Arc::new(choices)),
+            tested,
         }))
     }
 
@@ -152,6 +196,38 @@ impl Model {
     /// How it runs.
     pub fn options(&self) -> &ModelOptions {
         &self.0.options
+    }
+
+    /// The loops that products get from now on.
+    pub fn choices(&self) -> Arc<Choices> {
+        lock(&self.0.choices).clone()
+    }
+
+    /// What self-tests of this model found wrong on the device, and which loops are not used any more for that.
+    pub fn quarantined(&self) -> Vec<Wrong> {
+        lock(&self.0.tested).wrong.clone()
+    }
+
+    /// Uses the loops that are wrong no more; true where that is news.
+    pub(crate) fn quarantine(&self, wrong: &[Wrong]) -> bool {
+        lock(&self.0.tested).wrong.extend(wrong.iter().cloned());
+        let mut place = lock(&self.0.choices);
+        let mut choices = Choices::clone(&place);
+        for (class, of) in wrong.iter().flat_map(|w| &w.quarantined) {
+            choices.quarantine(class, *of);
+        }
+        let news = choices != **place;
+        *place = Arc::new(choices);
+        news
+    }
+
+    /// The variants that are known to be right on the device.
+    pub(crate) fn right(&self) -> HashSet<Variant> {
+        lock(&self.0.tested).right.clone()
+    }
+
+    pub(crate) fn know(&self, right: HashSet<Variant>) {
+        lock(&self.0.tested).right.extend(right);
     }
 
     /// Bytes of weights on the device.

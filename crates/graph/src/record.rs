@@ -30,6 +30,7 @@ pub(crate) async fn record(
         ));
     }
     compiled.bind(&engine.model, &bindings)?;
+    engine.tested(compiled, &bindings).await?;
     engine.place(compiled).await?;
     let (graph, bound) = (&compiled.graph, compiled.bound.first());
     let placed = bound.and_then(|b| b.placed.get());

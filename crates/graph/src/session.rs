@@ -9,8 +9,9 @@ use crate::lower::Place;
 use crate::memory_stats::{MemoryStats, Share};
 use crate::model::Fallback;
 use crate::record::record;
+use crate::selftest::{Report, Tester, Wrong, settle};
 use crate::stage::Schedule;
-use crate::{Error, Graph, Model, Node, Op, Result, host};
+use crate::{Bindings, Error, Graph, Model, Node, Op, Result, host};
 use std::sync::Arc;
 use std::time::Duration;
 use tilewright_device::{Recorder, SubmitOptions};
@@ -131,10 +132,43 @@ impl Session {
         shapes: &[(&str, &[usize])],
         progress: impl FnMut(usize, usize),
     ) -> Result<()> {
+        let bindings = self.planned(shapes)?;
+        self.engine.tested(&mut self.root, &bindings).await?;
+        self.engine.place_with(&mut self.root, progress).await
+    }
+
+    /// Tests the variants of the plan for inputs of these shapes, whatever [`crate::SelfTest`] says, and plans without the loops
+    /// that are wrong. Parts whose shapes depend on values are not tested.
+    ///
+    /// # Errors
+    /// Those of [`Session::prepare`], and where every loop for a product is wrong. Wrong variants that have no other form are in
+    /// the report.
+    pub async fn self_test(
+        &mut self,
+        shapes: &[(&str, &[usize])],
+        tester: &mut Tester,
+    ) -> Result<Report> {
+        let bindings = self.planned(shapes)?;
+        let model = self.engine.model.clone();
+        settle(tester, &model, &mut self.root, &bindings).await
+    }
+
+    /// The plan for inputs of these shapes comes to the front; its sizes.
+    pub(crate) fn planned(&mut self, shapes: &[(&str, &[usize])]) -> Result<Bindings> {
         self.begin();
         let bindings = shaped(&self.root.graph, shapes)?;
         self.root.bind(&self.engine.model, &bindings)?;
-        self.engine.place_with(&mut self.root, progress).await
+        Ok(bindings)
+    }
+
+    /// The model, and the graph after passes.
+    pub(crate) fn parts(&self) -> (&Model, &Compiled) {
+        (&self.engine.model, &self.root)
+    }
+
+    /// What self-tests found wrong on the device: see [`Model::quarantined`].
+    pub fn quarantined(&self) -> Vec<Wrong> {
+        self.engine.model.quarantined()
     }
 
     /// Runs the model on named inputs; the outputs in the model's order.

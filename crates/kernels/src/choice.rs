@@ -216,6 +216,28 @@ impl fmt::Display for Site {
     }
 }
 
+/// `reg 32x64`, `tile 64x64x16`, `gemv 4x32`: the rows and columns of a workgroup, and the k of a chunk; then what else tells it
+/// from others.
+impl fmt::Display for Loop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [m, n] = self.extent();
+        match *self {
+            Loop::Reg { lanes, .. } => write!(f, "reg {m}x{n} lanes={lanes}"),
+            Loop::Tile {
+                bk4,
+                tm4,
+                tn4,
+                sides,
+                ..
+            } => {
+                let [k, tm, tn] = [bk4, tm4, tn4].map(|of| 4 * of);
+                write!(f, "tile {m}x{n}x{k} thread={tm}x{tn} sides={sides}")
+            }
+            Loop::Gemv { tk, .. } => write!(f, "gemv {m}x{n} tk={tk}"),
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

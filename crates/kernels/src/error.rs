@@ -33,6 +33,12 @@ pub enum Error {
         /// The kernel.
         kernel: &'static str,
     },
+    /// A file of tuned choices cannot be read or written, or is for something else.
+    #[error("tuning: {what}")]
+    Tuning {
+        /// What is wrong with it.
+        what: String,
+    },
     /// A count passes what shader indices or the adapter can hold.
     #[error("{kernel}: {what} is {count}, over the limit of {limit}")]
     TooLarge {
