@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use std::path::Path;
+use tilewright::kernels::Choices;
 use tilewright::onnx::{Error, ReadOptions, read_model_file_with};
 use tilewright::{AdapterChoice, Gpu, GpuOptions, Graph, Model, ModelOptions, RunLimits, block_on};
 
@@ -67,8 +68,18 @@ pub(crate) fn open(device: &str, default_limits: bool) -> Result<Option<Gpu>, Fa
 
 /// A model on a device, or on the host.
 pub(crate) fn model(graph: Graph, gpu: Option<&Gpu>, options: ModelOptions) -> Model {
+    model_with(graph, gpu, options, Choices::new())
+}
+
+/// [`model`], with other loops than the default ones.
+pub(crate) fn model_with(
+    graph: Graph,
+    gpu: Option<&Gpu>,
+    options: ModelOptions,
+    choices: Choices,
+) -> Model {
     match gpu {
-        Some(gpu) => Model::new(graph, gpu, options),
+        Some(gpu) => Model::with_choices(graph, gpu, options, choices),
         None => Model::host(graph, options),
     }
 }

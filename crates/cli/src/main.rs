@@ -7,7 +7,9 @@ mod bench;
 mod device;
 mod inspect;
 mod run;
+mod selftest;
 mod suite;
+mod tune;
 
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -35,6 +37,10 @@ enum Command {
     Run(run::Args),
     /// Shows what becomes of a model: graph, plan, shaders, coverage.
     Inspect(inspect::Args),
+    /// Tests kernels on this driver against plain loops on the host.
+    Selftest(selftest::Args),
+    /// Finds the fastest loops for a model's products on this adapter.
+    Tune(tune::Args),
     /// Measures kernels.
     Bench(bench::Args),
     /// Runs a list of test folders (model.onnx, test_data_set_K/input_I.pb) and writes the outputs.
@@ -57,6 +63,8 @@ fn main() -> ExitCode {
         Command::Adapters(args) => adapters::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Inspect(args) => inspect::main(&args),
+        Command::Selftest(args) => selftest::main(&args),
+        Command::Tune(args) => tune::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Suite(args) => suite::main(&args),
         Command::SuiteWorker(args) => suite::worker(&args),

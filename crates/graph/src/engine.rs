@@ -147,11 +147,7 @@ pub(crate) fn constant(graph: &Graph, v: Value) -> Result<Option<HostTensor>> {
 
 impl Engine {
     /// Tests the newest plan, where the options say so; it may be another one then.
-    pub(crate) async fn tested(
-        &self,
-        compiled: &mut Compiled,
-        bindings: &Bindings,
-    ) -> Result<()> {
+    pub(crate) async fn tested(&self, compiled: &mut Compiled, bindings: &Bindings) -> Result<()> {
         if self.model.options().self_test == SelfTest::Off {
             return Ok(());
         }

@@ -160,7 +160,12 @@ impl Model {
             true => Choices::clone(&self.choices()),
             false => Choices::new(),
         };
-        Model::with(self.0.graph.clone(), Some(gpu.clone()), self.0.options, choices)
+        Model::with(
+            self.0.graph.clone(),
+            Some(gpu.clone()),
+            self.0.options,
+            choices,
+        )
     }
 
     fn with(graph: Arc<Graph>, gpu: Option<Gpu>, options: ModelOptions, choices: Choices) -> Model {

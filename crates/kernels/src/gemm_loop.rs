@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 use tilewright_device::{AdapterKind, Caps, Set, Variant};
 
 /// A loop over tiles of C, with its sizes in units of 4 x 4 blocks where a field ends in 4.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Loop {
     /// `gemm_reg`: one subgroup a workgroup, `4 * columns` columns and `4 * lanes * quads` rows a lane. Software adapters only.

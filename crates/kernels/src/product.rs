@@ -103,6 +103,10 @@ impl Product<'_> {
         fits: impl Fn(Loop) -> bool,
     ) -> Result<Loop> {
         let site = self.site();
+        // Blocks of A begin at multiples of 4 rows, so a smaller tile must be the only one.
+        let rows =
+            |of: Loop| !matches!(of, Loop::Gemv { rows, .. } if rows < 4 && self.m > rows as usize);
+        let fits = |of| rows(of) && fits(of);
         let chosen = on.choices.choose(on.caps, &site, candidates, fits);
         let chosen = chosen.ok_or(Error::Quarantined {
             kernel: self.kernel,

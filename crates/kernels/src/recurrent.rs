@@ -282,14 +282,7 @@ fn step(on: Target<'_>, of: &Recurrent<'_>, scratch: &[View; 4]) -> Result<Vec<(
     let mut plain =
         |dispatches: Vec<Dispatch>| out.extend(dispatches.into_iter().map(|d| (d, false)));
     let state = (of.h, of.state_strides());
-    plain(multiply(
-        on,
-        of,
-        state,
-        &of.r,
-        of.state_gates(),
-        recurred,
-    )?);
+    plain(multiply(on, of, state, &of.r, of.state_gates(), recurred)?);
     let state_parts = if of.y.is_some() {
         "cell_put"
     } else {

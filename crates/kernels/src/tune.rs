@@ -218,7 +218,10 @@ mod tests {
             assert!(text.contains(from));
             let error = Tuning::from_json(&text.replace(from, to)).unwrap_err();
             let told = error.to_string();
-            assert!(told.contains("expected `tilewright-tuning` version 1"), "{told}");
+            assert!(
+                told.contains("expected `tilewright-tuning` version 1"),
+                "{told}"
+            );
         }
         assert!(Tuning::from_json("{}").is_err());
         assert!(Tuning::from_json(&text.replace("\"reg\"", "\"no such loop\"")).is_err());

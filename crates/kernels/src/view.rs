@@ -9,9 +9,7 @@ use tilewright_device::{Slot, Span};
 ///
 /// Bool is `U32` (0 or 1), int64 is `I32` after a checked narrowing, narrow integers are widened
 /// except in kernels that say `Packed8`.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Store {
     /// `f32`

@@ -23,7 +23,9 @@ pub use tilewright_onnx as onnx;
 pub use tilewright_tensor as tensor;
 
 pub use device::{AdapterChoice, AdapterInfo, AdapterKind, Caps, Gpu, GpuOptions};
-pub use graph::{Fallback, Graph, HostStep, Model, ModelOptions, NodeTime, RunLimits, Session};
+pub use graph::{
+    Fallback, Graph, HostStep, Model, ModelOptions, NodeTime, RunLimits, SelfTest, Session,
+};
 pub use tensor::{DType, HostTensor, Shape};
 
 #[cfg(not(target_arch = "wasm32"))]

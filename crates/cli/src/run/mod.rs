@@ -6,7 +6,7 @@ mod report;
 mod sizes;
 
 use crate::Failure;
-use crate::device::{DeviceArgs, model, read_graph};
+use crate::device::{DeviceArgs, model_with, read_graph};
 use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use inputs::InputArgs;
 use report::Report;
@@ -14,9 +14,10 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tilewright::kernels::{Choices, Tuning};
 use tilewright::onnx::save_tensor;
 use tilewright::tensor::npy;
-use tilewright::{HostTensor, Session, block_on};
+use tilewright::{Gpu, HostTensor, SelfTest, Session, block_on};
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -41,6 +42,13 @@ pub(crate) struct Args {
     /// Names of the classes, one a line, for the table of scores.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// Take the loops of this file, made by `tilewright tune` with this adapter and driver; it is left aside with a note where
+    /// it is for others.
+    #[arg(long, value_name = "FILE")]
+    tuning: Option<PathBuf>,
+    /// Test the kernels of the model's plan before they are used, and use no loop that is wrong.
+    #[arg(long)]
+    self_test: bool,
     /// Print the time of every dispatch, and of every node on the host, of one more run.
     #[arg(long)]
     profile: bool,
@@ -65,7 +73,15 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let gpu = args.device.gpu()?;
     let opened = started.elapsed();
     bar.set_message("planning");
-    let mut session = Session::new(&model(graph, gpu.as_ref(), args.device.options()))?;
+    let mut options = args.device.options();
+    if args.self_test {
+        options.self_test = SelfTest::Quick;
+    }
+    let choices = match (&args.tuning, &gpu) {
+        (Some(path), Some(gpu)) => tuned(path, gpu, &bar)?,
+        _ => Choices::new(),
+    };
+    let mut session = Session::new(&model_with(graph, gpu.as_ref(), options, choices))?;
     let named: Vec<(&str, HostTensor)> =
         (inputs.iter().map(|(n, t)| (n.as_str(), t.clone()))).collect();
     compile(&mut session, &named, &bar)?;
@@ -80,6 +96,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         false => vec![],
     };
     bar.finish_and_clear();
+    for wrong in session.quarantined() {
+        eprintln!("wrong: {wrong}");
+    }
     let files = match &args.output {
         Some(folder) => write_outputs(folder, &outputs)?,
         None => vec![],
@@ -125,6 +144,16 @@ fn compile(
         bar.set_position(made as u64);
     };
     Ok(block_on(session.prepare_with(&shapes, told))?)
+}
+
+/// The choices of a file; none of a file for another adapter or driver.
+fn tuned(path: &Path, gpu: &Gpu, bar: &ProgressBar) -> Result<Choices, Failure> {
+    let tuning = Tuning::load(path)?;
+    let choices = tuning.choices(&gpu.info().key, &gpu.info().driver);
+    Ok(choices.unwrap_or_else(|e| {
+        bar.suspend(|| eprintln!("{} is not used: {e}", path.display()));
+        Choices::new()
+    }))
 }
 
 fn labels(path: &Path) -> Result<Vec<String>, Failure> {

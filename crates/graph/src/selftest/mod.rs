@@ -5,8 +5,8 @@
 //! reference. What these probes do not reach is looked for in the operator's own cases, and listed as unchecked where it is not
 //! there either.
 
-mod products;
 mod probe;
+mod products;
 mod shrink;
 
 use crate::compiled::Compiled;
@@ -105,8 +105,7 @@ impl Tester {
         self.right.contains(variant)
     }
 
-    /// Every operator's cases, and products larger than a tile with every loop that the adapter has. `progress` is told how many
-    /// probes of how many are done.
+    /// [`Tester::operators`] and [`Tester::products`].
     ///
     /// # Errors
     /// Those of the device that say nothing about a variant: it is lost, or has no memory.
@@ -115,29 +114,52 @@ impl Tester {
         gpu: &Gpu,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Report> {
+        let mut report = self.operators(gpu, &mut progress).await?;
+        report.add(self.products(gpu, progress).await?);
+        Ok(report)
+    }
+
+    /// Every operator's cases. `progress` is told how many of how many are done.
+    ///
+    /// # Errors
+    /// As [`Tester::everything`].
+    pub async fn operators(
+        &mut self,
+        gpu: &Gpu,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Report> {
         self.load_cases();
         let cases = std::mem::take(&mut self.cases);
-        let products = products::cases();
-        let loops = products::loops(gpu.caps());
-        let total = cases.len() + products.len() * loops.len();
-        let (mut report, mut done) = (Report::default(), 0);
-        let default = Choices::new();
-        for case in &cases {
-            self.probe(gpu, &Probe::of(case), &default, &mut report)
-                .await?;
-            done += 1;
-            progress(done, total);
-        }
-        for case in &products {
-            for &of in &loops {
-                let choices = Choices::new().only(of);
-                self.probe(gpu, &Probe::of(case), &choices, &mut report)
-                    .await?;
-                done += 1;
-                progress(done, total);
-            }
+        let (mut report, default) = (Report::default(), Choices::new());
+        for (done, case) in cases.iter().enumerate() {
+            progress(done, cases.len());
+            let probe = Probe::of(case);
+            self.probe(gpu, &probe, &default, &mut report).await?;
         }
         self.cases = cases;
+        Ok(report)
+    }
+
+    /// Products larger than a tile, with every loop that the adapter has. `progress` is told how many of how many are done.
+    ///
+    /// # Errors
+    /// As [`Tester::everything`].
+    pub async fn products(
+        &mut self,
+        gpu: &Gpu,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Report> {
+        let (cases, loops) = (products::cases(), products::loops(gpu.caps()));
+        let (mut report, mut done) = (Report::default(), 0);
+        for case in &cases {
+            for &of in &loops {
+                progress(done, cases.len() * loops.len());
+                let choices = Choices::new().only(of);
+                let probe = Probe::of(case);
+                self.probe(gpu, &probe, &choices, &mut report).await?;
+                done += 1;
+            }
+        }
         Ok(report)
     }
 

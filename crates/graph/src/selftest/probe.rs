@@ -143,8 +143,9 @@ impl<'a> Probe<'a> {
                 _ => self.case.nmse,
             };
             let error = nmse(got, want).unwrap_or(f64::INFINITY);
-            (error.is_nan() || error > bound)
-                .then(|| format!("a normalised error of {error:.1e}, at most {bound:.0e} is rounding"))
+            (error.is_nan() || error > bound).then(|| {
+                format!("a normalised error of {error:.1e}, at most {bound:.0e} is rounding")
+            })
         } else {
             (got != want).then(|| "other integers".to_owned())
         };

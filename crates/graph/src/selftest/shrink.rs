@@ -25,11 +25,7 @@ const WORK: u64 = 16 << 20;
 const KEPT: usize = 1 << 14;
 
 /// Smaller forms of a node, the largest first. Its own sizes are the last, where its reference is quick.
-pub(super) fn probes(
-    graph: &Graph,
-    node: u32,
-    bindings: &Bindings,
-) -> Result<Vec<Probe<'static>>> {
+pub(super) fn probes(graph: &Graph, node: u32, bindings: &Bindings) -> Result<Vec<Probe<'static>>> {
     let of = &graph.nodes()[node as usize];
     let facts = (of.inputs.iter())
         .map(|v| v.map(|v| graph.need_fact(v)?.at(bindings)).transpose())
@@ -88,7 +84,9 @@ fn cut(shape: &[usize], [middle, ends]: [usize; 2]) -> Vec<usize> {
 /// Whether results are rounded to steps, or compared: functions that a pass fused, and whatever gives integers.
 fn is_stepped(op: &Op) -> bool {
     let rounds = |name: &str| name.contains("Quantize") || name.contains("Integer");
-    rounds(op.name()) || op.name().starts_with("QLinear") || op.attrs().iter().any(|a| a.0 == "code")
+    rounds(op.name())
+        || op.name().starts_with("QLinear")
+        || op.attrs().iter().any(|a| a.0 == "code")
 }
 
 /// The operator on inputs of these shapes; none where they do not fit it, or its reference takes too long.
@@ -122,10 +120,11 @@ fn case(op: &Op, facts: &[Option<Fact>], shapes: &[Vec<usize>]) -> Result<Option
     }
     let given: Vec<Option<Fact>> = (inputs.iter().enumerate())
         .map(|(i, t)| {
-            t.as_ref().map(|t: &HostTensor| match constant.contains(&i) {
-                true => Fact::of(t.clone()),
-                false => Fact::sized(t.dtype(), t.shape()),
-            })
+            t.as_ref()
+                .map(|t: &HostTensor| match constant.contains(&i) {
+                    true => Fact::of(t.clone()),
+                    false => Fact::sized(t.dtype(), t.shape()),
+                })
         })
         .collect();
     let given: Vec<Option<&Fact>> = given.iter().map(Option::as_ref).collect();

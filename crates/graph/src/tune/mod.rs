@@ -91,7 +91,8 @@ impl Report {
     pub fn totals(&self) -> [f64; 2] {
         let total = |of: fn(&Row) -> Loop| {
             let rows = self.rows.iter();
-            rows.map(|row| row.count as f64 * row.seconds(of(row))).sum()
+            rows.map(|row| row.count as f64 * row.seconds(of(row)))
+                .sum()
         };
         [total(|row| row.default), total(|row| row.winner)]
     }

@@ -127,7 +127,11 @@ impl<'a> Stand<'a> {
             (Some(expected), Some(result)) => {
                 // Sums in another order: 1e-8 is a relative error of 1e-4, and an f16 is rounded once more.
                 let error = nmse(result, expected).unwrap_or(f64::INFINITY);
-                let bound = if result.dtype() == DType::F16 { 1e-5 } else { 1e-8 };
+                let bound = if result.dtype() == DType::F16 {
+                    1e-5
+                } else {
+                    1e-8
+                };
                 if error.is_nan() || error > bound {
                     return Ok(Some(format!(
                         "differs from the default by a normalised error of {error:.1e}"
@@ -172,7 +176,11 @@ impl<'a> Stand<'a> {
         let Some((_, span)) = span else {
             return Ok(None);
         };
-        let Span { slot, offset, bytes } = *span;
+        let Span {
+            slot,
+            offset,
+            bytes,
+        } = *span;
         let Some((at, _)) = self.places.get(&plan.root(slot)) else {
             return Ok(None);
         };
@@ -222,10 +230,7 @@ impl<'a> Stand<'a> {
                 }
             }
         }
-        Ok(all
-            .into_iter()
-            .map(|c| (c.of, median(c.samples)))
-            .collect())
+        Ok(all.into_iter().map(|c| (c.of, median(c.samples))).collect())
     }
 }
 
@@ -243,7 +248,10 @@ fn pattern(floats: bool) -> Vec<u8> {
     let words = samples::integers(DType::I64, &[PATTERN / 2], 1, 0, 1 << 16);
     let halves = words.to_i64().unwrap_or_default();
     let half = |n: i64| (n as u16 & 0x8000) | 0x3800 | (n as u16 & 0x03ff);
-    halves.into_iter().flat_map(|n| half(n).to_le_bytes()).collect()
+    halves
+        .into_iter()
+        .flat_map(|n| half(n).to_le_bytes())
+        .collect()
 }
 
 #[cfg(test)]
@@ -259,7 +267,12 @@ mod tests {
         assert!(values.iter().all(|v| (0.5..1.0).contains(&v.abs())));
         assert!(values.iter().any(|v| *v < 0.0) && values.iter().any(|v| *v > 0.0));
         let singles = HostTensor::from_bytes(DType::F32, [PATTERN / 4], &data).unwrap();
-        assert!(singles.to_f64().iter().all(|v| v.abs() > 1e-6 && v.abs() < 1.0));
+        assert!(
+            singles
+                .to_f64()
+                .iter()
+                .all(|v| v.abs() > 1e-6 && v.abs() < 1.0)
+        );
     }
 
     #[test]
