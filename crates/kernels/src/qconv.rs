@@ -60,10 +60,11 @@ pub fn conv8<'a>(
     let rows = blocks * k.next_multiple_of(4);
     let group = shape.group_out().div_ceil(width) * rows * width;
     holds("the filter", panels, shape.groups * group)?;
+    let (part, vec) = ("b_panel", true);
     let b = Loader {
         view: panels,
-        part: "b_panel",
-        vec: true,
+        part,
+        vec,
     };
     let a_read = Read::left(on.caps, x)?;
     let mut product = implicit(&words, x, b, group, arithmetic(a_read, y))?;

@@ -43,6 +43,8 @@ mod graph_gpu_long;
 mod graph_gpu_memory;
 #[path = "../../../crates/graph/tests/gpu_point_accuracy.rs"]
 mod graph_gpu_point_accuracy;
+#[path = "../../../crates/graph/tests/gpu_selftest.rs"]
+mod graph_gpu_selftest;
 #[path = "../../../crates/graph/tests/gpu_session.rs"]
 mod graph_gpu_session;
 #[path = "../../../crates/graph/tests/gpu_shapes.rs"]
@@ -53,6 +55,8 @@ mod graph_gpu_shared_operands;
 mod graph_gpu_sizes;
 #[path = "../../../crates/graph/tests/gpu_states.rs"]
 mod graph_gpu_states;
+#[path = "../../../crates/graph/tests/gpu_tune.rs"]
+mod graph_gpu_tune;
 #[path = "../../../crates/graph/tests/gpu_weights.rs"]
 mod graph_gpu_weights;
 #[path = "../../../crates/graph/tests/noop.rs"]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tilewright::kernels::{Choices, Tuning};
 use tilewright::onnx::save_tensor;
 use tilewright::tensor::npy;
-use tilewright::{Gpu, HostTensor, SelfTest, Session, block_on};
+use tilewright::{Gpu, Graph, HostTensor, Model, SelfTest, Session, block_on};
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -73,15 +73,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let gpu = args.device.gpu()?;
     let opened = started.elapsed();
     bar.set_message("planning");
-    let mut options = args.device.options();
-    if args.self_test {
-        options.self_test = SelfTest::Quick;
-    }
-    let choices = match (&args.tuning, &gpu) {
-        (Some(path), Some(gpu)) => tuned(path, gpu, &bar)?,
-        _ => Choices::new(),
-    };
-    let mut session = Session::new(&model_with(graph, gpu.as_ref(), options, choices))?;
+    let model = chosen(args, graph, gpu.as_ref(), &bar)?;
+    let mut session = Session::new(&model)?;
     let named: Vec<(&str, HostTensor)> =
         (inputs.iter().map(|(n, t)| (n.as_str(), t.clone()))).collect();
     compile(&mut session, &named, &bar)?;
@@ -144,6 +137,24 @@ fn compile(
         bar.set_position(made as u64);
     };
     Ok(block_on(session.prepare_with(&shapes, told))?)
+}
+
+/// The model with what the arguments say of its kernels.
+fn chosen(
+    args: &Args,
+    graph: Graph,
+    gpu: Option<&Gpu>,
+    bar: &ProgressBar,
+) -> Result<Model, Failure> {
+    let mut options = args.device.options();
+    if args.self_test {
+        options.self_test = SelfTest::Quick;
+    }
+    let choices = match (&args.tuning, gpu) {
+        (Some(path), Some(gpu)) => tuned(path, gpu, bar)?,
+        _ => Choices::new(),
+    };
+    Ok(model_with(graph, gpu, options, choices))
 }
 
 /// The choices of a file; none of a file for another adapter or driver.

@@ -123,25 +123,25 @@ impl<'a> Stand<'a> {
         };
         self.sample(&candidate).await?;
         let result = self.result(plan, list, &arena).await?;
-        match (&self.expected, &result) {
-            (Some(expected), Some(result)) => {
-                // Sums in another order: 1e-8 is a relative error of 1e-4, and an f16 is rounded once more.
-                let error = nmse(result, expected).unwrap_or(f64::INFINITY);
-                let bound = if result.dtype() == DType::F16 {
-                    1e-5
-                } else {
-                    1e-8
-                };
-                if error.is_nan() || error > bound {
-                    return Ok(Some(format!(
-                        "differs from the default by a normalised error of {error:.1e}"
-                    )));
-                }
-            }
-            _ => self.expected = result,
+        if let Some(why) = self.differs(&result) {
+            return Ok(Some(why));
         }
+        self.expected = self.expected.take().or(result);
         self.candidates.push(candidate);
         Ok(None)
+    }
+
+    /// How a result differs from that of the first, if there is one.
+    fn differs(&self, result: &Option<HostTensor>) -> Option<String> {
+        let (expected, result) = (self.expected.as_ref()?, result.as_ref()?);
+        let error = nmse(result, expected).unwrap_or(f64::INFINITY);
+        // Sums in another order: 1e-8 is a relative error of 1e-4, and an f16 is rounded once more.
+        let bound = match result.dtype() {
+            DType::F16 => 1e-5,
+            _ => 1e-8,
+        };
+        (error.is_nan() || error > bound)
+            .then(|| format!("differs from the default by a normalised error of {error:.1e}"))
     }
 
     /// Writes random data over the arena.
