@@ -120,3 +120,64 @@ fn an_unknown_adapter_is_named() {
         assert!(error.contains(part), "no `{part}` in {error}");
     }
 }
+
+#[test]
+fn tuned_loops_go_through_a_file() {
+    let Some(key) = adapter() else { return };
+    let folder = folder("gpu_tune");
+    let (model, path) = (file("digits.onnx"), folder.join("tuning.json"));
+    let to = path.to_str().unwrap();
+    let size = ["--size", "N=32"];
+    let brief = ["--rounds", "1", "--sample", "1", "--json", "--out", to];
+    let tune = || {
+        let args = [&["tune", &model, "--device", &key][..], &size, &brief].concat();
+        let out = tilewright(&args);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(report["format"], "tilewright-tune");
+        let ratios = report["products"].as_array().unwrap();
+        assert!(ratios.iter().all(|row| row["ratio"].as_f64() >= Some(1.0)));
+    };
+    // Once more over the file that is there.
+    tune();
+    tune();
+    let (x, expected) = images(3);
+    let input = format!("image={}", write(&folder, "x.npy", &x));
+    let given = ["--input", &input, "--tuning", to];
+    check(&run(&key, &given), 3, &expected);
+    // A file of another driver is left aside, and said.
+    let tuned = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(
+        &path,
+        tuned.replace("\"driver\": \"", "\"driver\": \"other "),
+    )
+    .unwrap();
+    let args = [&["run", &model, "--device", &key][..], &given].concat();
+    let out = tilewright(&args);
+    assert!(out.status.success());
+    let told = text(&out.stderr);
+    assert!(
+        told.contains("is not used") && told.contains("driver other"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_model_is_tested_before_it_runs_and_alone() {
+    let Some(key) = adapter() else { return };
+    let out = tilewright(&["selftest", &file("digits.onnx"), "--device", &key, "--json"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(report["format"], "tilewright-selftest");
+    assert!(report["right"].as_array().unwrap().len() >= 3, "{report}");
+    for list in ["wrong", "unchecked"] {
+        assert_eq!(report[list], serde_json::json!([]));
+    }
+    let (x, expected) = images(3);
+    let input = format!("image={}", write(&folder("gpu_selftest"), "x.npy", &x));
+    check(
+        &run(&key, &["--input", &input, "--self-test"]),
+        3,
+        &expected,
+    );
+}

@@ -41,8 +41,7 @@ pub fn conv8<'a>(
     epilogue: Option<&Epilogue>,
     scratch: Option<&View>,
 ) -> Result<Vec<Dispatch>> {
-    let on = on.into();
-    let words = shape.in_words()?;
+    let (on, words) = (on.into(), shape.in_words()?);
     let Int8B::Packed { words: panels, .. } = filter else {
         return Err(Error::shape(KERNEL, "the filter must be packed"));
     };
@@ -60,11 +59,10 @@ pub fn conv8<'a>(
     let rows = blocks * k.next_multiple_of(4);
     let group = shape.group_out().div_ceil(width) * rows * width;
     holds("the filter", panels, shape.groups * group)?;
-    let (part, vec) = ("b_panel", true);
     let b = Loader {
         view: panels,
-        part,
-        vec,
+        part: "b_panel",
+        vec: true,
     };
     let a_read = Read::left(on.caps, x)?;
     let mut product = implicit(&words, x, b, group, arithmetic(a_read, y))?;
