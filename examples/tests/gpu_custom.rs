@@ -192,7 +192,7 @@ impl CustomOp for Product {
     fn lower(&self, cx: &mut Lower<'_>) -> Result<(), Error> {
         let (a, b, c) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
         let epilogue = cx.epilogue(None, c.last().is_multiple_of(4))?;
-        let dispatches = kernels::matmul(cx.caps(), &a, false, &b, false, &c, epilogue.as_ref())?;
+        let dispatches = kernels::matmul(cx.target(), &a, false, &b, false, &c, epilogue.as_ref())?;
         cx.emit(dispatches);
         Ok(())
     }

@@ -127,7 +127,7 @@ fn tuned_loops_go_through_a_file() {
     let folder = folder("gpu_tune");
     let (model, path) = (file("digits.onnx"), folder.join("tuning.json"));
     let to = path.to_str().unwrap();
-    let size = ["--size", "N=32"];
+    let size = ["--size", "batch=32"];
     let brief = ["--rounds", "1", "--sample", "1", "--json", "--out", to];
     let tune = || {
         let args = [&["tune", &model, "--device", &key][..], &size, &brief].concat();
