@@ -1,13 +1,16 @@
 //! Attention: with running sums and no matrix of scores, or as two products with a softmax between.
 
+mod products;
+
 use tilewright_device::{AdapterKind, Caps, Dispatch, Variant, fold_groups};
 
 use crate::error::index;
-use crate::reduce::typed;
 use crate::rounds::check_rounds;
 use crate::softmax::floats;
-use crate::walk::{Form, Walk, loaded};
-use crate::{Error, Gemm, Layout, Operand, Result, Store, Target, View, gemm};
+use crate::walk::loaded;
+use crate::{Error, Result, Store, View};
+
+pub use products::attention_by_products;
 
 const KERNEL: &str = "attention";
 
@@ -90,8 +93,13 @@ const MAX_V_HEAD: usize = 256;
 const NO_BOUND: usize = 1 << 30;
 /// Up to so many queries a tile of 16 would mostly be padding.
 const FEW: usize = 4;
-/// A software adapter multiplies fastest by GEMM, as long as the matrix of scores stays small.
-const SOFTWARE_SCORES: u64 = 64 << 20;
+/// A software adapter multiplies fastest by GEMM, as long as the scores of a block of queries stay small.
+const SOFTWARE_SCORES: u64 = 16 << 20;
+/// Scores of a block of queries: few enough for caches, enough to fill products.
+const BLOCK_SCORES: usize = 1 << 20;
+/// Queries of a block are a multiple of this, so that every block begins at a place where a binding may begin: after
+/// 256 bytes of f16 or more.
+const BLOCK_QUERIES: usize = 128;
 
 impl Attention<'_> {
     /// Whether everything lies so that four elements are loaded at once.
@@ -109,10 +117,20 @@ impl Attention<'_> {
             .fold(1, |count, n| count.saturating_mul(n as u64))
     }
 
+    /// Elements of the scratch of [`attention_by_products`] where no scores are kept: those of a block of queries, so that
+    /// memory grows with the number of keys and not with its square.
+    #[must_use]
+    pub fn block_scores(&self) -> u64 {
+        let each = self.scores() / (self.queries as u64).max(1);
+        let fit = usize::try_from(each).map_or(0, |each| BLOCK_SCORES / each.max(1));
+        let block = (fit / BLOCK_QUERIES).max(1) * BLOCK_QUERIES;
+        each.saturating_mul(block.min(self.queries) as u64)
+    }
+
     /// Whether [`attention_by_products`] is the better way, or the only one.
     #[must_use]
     pub fn prefers_products(&self, caps: &Caps) -> bool {
-        let scores = self.scores();
+        let scores = self.block_scores();
         let software = caps.kind == AdapterKind::Software && scores <= SOFTWARE_SCORES;
         let fits = scores.saturating_mul(4) <= caps.limits.binding_bytes;
         self.v_head > MAX_V_HEAD || fits && (self.queries <= FEW || software)
@@ -176,8 +194,8 @@ impl Attention<'_> {
         Ok(())
     }
 
-    /// The parts, operands and parameters of `attention_score`.
-    fn scored(&self, variant: Variant) -> Result<Dispatch> {
+    /// The parts, operands and parameters of `attention_score`, where `later` queries of each item follow these.
+    fn scored(&self, variant: Variant, later: usize) -> Result<Dispatch> {
         let mask = match &self.mask {
             None => "mask_none",
             Some(mask) if mask.view.store.is_float() => "mask_float",
@@ -222,7 +240,8 @@ impl Attention<'_> {
                 .bind("MASK_VALUES", mask.view.span);
         }
         if let Some(valid) = self.valid {
-            dispatch = dispatch.bind("VALID_KEYS", valid.span);
+            let rest = size(self.queries + later)?;
+            dispatch = dispatch.bind("VALID_KEYS", valid.span).param("rest", rest);
         }
         Ok(dispatch)
     }
@@ -272,7 +291,7 @@ pub fn attention(caps: &Caps, of: &Attention<'_>) -> Result<Vec<Dispatch>> {
         .set("LATER", of.valid.is_none() && of.window != [None; 2]);
     let work = of.scores().saturating_mul(2 * (of.head + of.v_head) as u64);
     let mut dispatch = of
-        .scored(variant)?
+        .scored(variant, 0)?
         .param("count", count)
         .param("tiles", index(KERNEL, "the tiles", tiles)?)
         .param("group", (of.heads / of.groups) as u32)
@@ -294,171 +313,4 @@ pub fn attention(caps: &Caps, of: &Attention<'_>) -> Result<Vec<Dispatch>> {
             .param("v_head", index(KERNEL, "the head", of.v_head)?);
     }
     Ok(vec![dispatch])
-}
-
-/// Attention as two products with a softmax between; `scores` is an f32 tensor of [`Attention::scores`] elements. What
-/// `kept` asks for is written to a tensor like it.
-///
-/// # Errors
-/// [`Error::Shape`], [`Error::Storage`], [`Error::TooLarge`].
-pub fn attention_by_products<'a>(
-    on: impl Into<Target<'a>>,
-    of: &Attention<'_>,
-    scores: &View,
-    kept: Option<(&View, Scores)>,
-) -> Result<Vec<Dispatch>> {
-    let on = on.into();
-    of.check(on.caps)?;
-    let count = usize::try_from(of.scores()).unwrap_or(usize::MAX);
-    index(KERNEL, "the number of scores", count)?;
-    if scores.elements() != count {
-        return Err(Error::shape(KERNEL, format!("scores are {scores}")));
-    }
-    let products = Products::new(of);
-    let matrix = products.scores(scores);
-    let mut out = products.gemm(
-        on,
-        [of.keys, of.head],
-        products.rows(&of.q),
-        products.shared(&of.k, Layout::Cols),
-        matrix.clone(),
-    )?;
-    out.push(softmax(on.caps, of, scores, kept)?);
-    out.extend(products.gemm(
-        on,
-        [of.v_head, of.keys],
-        matrix,
-        products.shared(&of.v, Layout::Rows),
-        products.rows(&of.y),
-    )?);
-    Ok(out)
-}
-
-/// The products of attention: a matrix for each head, or for each head of keys where there is one query.
-struct Products<'a, 'v> {
-    of: &'a Attention<'v>,
-    /// Heads that share keys. Of a single query they are the rows of one product.
-    share: usize,
-    folded: bool,
-    m: usize,
-    batch: Vec<usize>,
-}
-
-impl<'a, 'v> Products<'a, 'v> {
-    fn new(of: &'a Attention<'v>) -> Self {
-        let share = of.heads / of.groups;
-        let folded = of.queries == 1;
-        let (m, batch) = if folded {
-            (share, vec![of.batch, of.groups])
-        } else {
-            (of.queries, vec![of.batch, of.groups, share])
-        };
-        Self {
-            of,
-            share,
-            folded,
-            m,
-            batch,
-        }
-    }
-
-    /// Strides along item, key head, and query head of a key head.
-    fn steps(&self, mut steps: Vec<usize>) -> Vec<usize> {
-        steps.truncate(self.batch.len());
-        steps
-    }
-
-    /// Queries and results.
-    fn rows(&self, of: &Heads<'v>) -> Operand<'v> {
-        let [item, head, place] = of.by;
-        Operand {
-            view: of.view,
-            layout: Layout::Rows,
-            ld: if self.folded { head } else { place },
-            batch: self.steps(vec![item, head * self.share, head]),
-        }
-    }
-
-    /// Keys and values.
-    fn shared(&self, of: &Heads<'v>, layout: Layout) -> Operand<'v> {
-        let [item, head, place] = of.by;
-        Operand {
-            view: of.view,
-            layout,
-            ld: place,
-            batch: self.steps(vec![item, head, 0]),
-        }
-    }
-
-    fn scores<'s>(&self, view: &'s View) -> Operand<'s> {
-        let matrix = self.of.queries * self.of.keys;
-        Operand {
-            view,
-            layout: Layout::Rows,
-            ld: self.of.keys,
-            batch: self.steps(vec![self.of.heads * matrix, matrix * self.share, matrix]),
-        }
-    }
-
-    fn gemm(
-        &self,
-        on: Target<'_>,
-        [n, k]: [usize; 2],
-        a: Operand<'_>,
-        b: Operand<'_>,
-        c: Operand<'_>,
-    ) -> Result<Vec<Dispatch>> {
-        let product = Gemm {
-            m: self.m,
-            n,
-            k,
-            batch: self.batch.clone(),
-            a,
-            b,
-            c,
-            epilogue: None,
-        };
-        gemm(on, &product)
-    }
-}
-
-/// The softmax of a matrix of products, in place.
-fn softmax(
-    caps: &Caps,
-    of: &Attention<'_>,
-    scores: &View,
-    kept: Option<(&View, Scores)>,
-) -> Result<Dispatch> {
-    let form = Form {
-        outer: of.batch * of.heads * of.queries,
-        n: of.keys,
-        inner: 1,
-    };
-    let walk = Walk::exact(caps, form, true, 8).shared();
-    let wide = walk.width() == 4;
-    let variant = typed(walk.variant("attention_softmax"), "f32", "f32", "f32")
-        .part("fold_lse")
-        .part(walk.share())
-        .part(if wide { "scores_4" } else { "scores_1" })
-        .part(if kept.is_some() {
-            "keep_scores"
-        } else {
-            "keep_none"
-        })
-        .set("KEEP", kept.map_or(0, |(_, which)| which as u32));
-    let scored = of.scored(variant)?;
-    let mut dispatch = walk.dispatch(KERNEL, caps, scored.variant.clone(), 4)?;
-    dispatch.params.extend(scored.params);
-    dispatch.spans.extend(scored.spans);
-    dispatch = dispatch.bind("X", scores.span);
-    if let Some((view, _)) = kept {
-        if view.store != Store::F32 || view.elements() != scores.elements() {
-            return Err(Error::shape(
-                KERNEL,
-                format!("scores cannot be kept in {view}"),
-            ));
-        }
-        dispatch = dispatch.bind("KEPT", view.span);
-    }
-    Ok(dispatch)
 }

@@ -12,7 +12,8 @@ use crate::gemm_loop::reg_lanes;
 use crate::pack::{Panels, host};
 use crate::product::{FLOAT, Loader, store};
 use crate::{
-    ConvShape, Epilogue, Error, Gemm, Layout, Operand, Result, Store, View, gemm, panel_width,
+    ConvShape, Epilogue, Error, Gemm, Layout, Operand, Result, Store, Target, View, gemm,
+    panel_width,
 };
 
 const KERNEL: &str = "winograd";
@@ -200,8 +201,8 @@ fn product_cost(m: usize, n: usize, k: usize) -> f64 {
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::Storage`], [`Error::TooLarge`].
-pub fn winograd(
-    caps: &Caps,
+pub fn winograd<'a>(
+    on: impl Into<Target<'a>>,
     form: Winograd,
     shape: &ConvShape,
     x: &View,
@@ -210,6 +211,8 @@ pub fn winograd(
     y: &View,
     epilogue: Option<&Epilogue>,
 ) -> Result<Vec<Dispatch>> {
+    let on = on.into();
+    let caps = on.caps;
     shape.check(KERNEL)?;
     if !Winograd::fits(shape) {
         return Err(Error::shape(KERNEL, format!("not a plain 3x3: {shape:?}")));
@@ -228,7 +231,7 @@ pub fn winograd(
         }
     }
     let mut all = vec![form.input(caps, shape, x, scratch.tiles)?];
-    all.extend(form.products(caps, shape, filter, scratch)?);
+    all.extend(form.products(on, shape, filter, scratch)?);
     all.push(form.output(caps, shape, scratch.products, y, epilogue)?);
     Ok(all)
 }
@@ -277,7 +280,7 @@ impl Winograd {
 
     fn products(
         self,
-        caps: &Caps,
+        on: Target<'_>,
         shape: &ConvShape,
         filter: &View,
         scratch: WinogradScratch<'_>,
@@ -287,7 +290,7 @@ impl Winograd {
             shape.out_channels,
             shape.in_channels,
         );
-        let width = panel_width(caps);
+        let width = panel_width(on.caps);
         let operand = |view, layout, ld, matrix| Operand {
             view,
             layout,
@@ -309,7 +312,7 @@ impl Winograd {
             c: operand(scratch.products, Layout::Rows, n, m * n),
             epilogue: None,
         };
-        gemm(caps, &product)
+        gemm(on, &product)
     }
 
     fn output(

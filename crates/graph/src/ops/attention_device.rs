@@ -154,7 +154,8 @@ pub(super) fn lower(op: &Attention, cx: &mut Lower<'_>) -> Result<()> {
     };
     let kept = kept.as_ref().map(|view| (view, scores(op)));
     let dispatches = if kept.is_some() || of.prefers_products(cx.caps()) {
-        let scores = usize::try_from(of.scores()).unwrap_or(usize::MAX);
+        let scores = kept.map_or(of.block_scores(), |_| of.scores());
+        let scores = usize::try_from(scores).unwrap_or(usize::MAX);
         let scores = cx.scratch(Store::F32, [scores]);
         kernels::attention_by_products(cx.target(), &of, &scores, kept)?
     } else {

@@ -29,7 +29,7 @@ pub(super) fn lower_winograd(
         tiles: &tiles,
         products: &products,
     };
-    let all = kernels::winograd(&caps, form, shape, x, &filter, scratch, y, epilogue)?;
+    let all = kernels::winograd(cx.target(), form, shape, x, &filter, scratch, y, epilogue)?;
     cx.emit(all);
     Ok(())
 }

@@ -5,6 +5,7 @@
     reason = "each test binary uses its own part of this module, and `expect` fails in one that uses all"
 )]
 
+pub(crate) mod attention;
 pub(crate) mod conv;
 pub(crate) mod gpu;
 mod shader;
