@@ -49,7 +49,8 @@ case $pinned in
 *) echo "deny: rust-version is '$promised', but rust-toolchain.toml pins '$pinned'"; exit 1 ;;
 esac
 
-# Who may name what: wgpu is device's alone, naga is for tests and for `tilewright inspect`.
+# Who may name what: wgpu is device's alone, naga is for tests, `tilewright inspect` and the bench `isa`,
+# ash for the latter alone.
 banned() { # banned CRATE EDGES ALLOWED...
     crate=$1 edges=$2
     shift 2
@@ -64,6 +65,7 @@ banned() { # banned CRATE EDGES ALLOWED...
     done
 }
 banned wgpu normal,build,dev tilewright-device
-banned naga normal,build tilewright-cli
+banned naga normal,build tilewright-cli tilewright-benches
+banned ash normal,build,dev tilewright-benches
 
 echo "deny: $(wc -l <"$tmp/tree") crates, licences and sources allowed"

@@ -2,13 +2,14 @@
 # A second software Vulkan: the Mesa of Debian's backports beside the system's, unpacked and not installed.
 # usage: tools/mesa-backport.sh DIR    then: VK_DRIVER_FILES=DIR/lavapipe.json
 # Two versions of lavapipe compile shaders differently, so running the parity tier on both finds what one hides.
-# DIR/lavapipe.json is written last, so its presence means that DIR is complete. Needs apt; not root.
+# DIR/radv.json is AMD's driver of the same package, which compiles for GPUs that are not there (`./x bench isa`).
+# DIR/radv.json is written last, so its presence means that DIR is complete. Needs apt; not root.
 set -eu
 
 fail() { echo "mesa-backport: $*" >&2; exit 1; }
 
 [ $# = 1 ] || fail "usage: mesa-backport.sh DIR"
-[ ! -f "$1/lavapipe.json" ] || exit 0
+[ ! -f "$1/radv.json" ] || exit 0
 command -v apt-get >/dev/null || fail "needs Debian's apt"
 codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 [ "$(sed -n 's/^ID=//p' /etc/os-release)" = debian ] || fail "backports are Debian's; here: $(uname -sr)"
@@ -31,10 +32,16 @@ apt update
 cd "$dir/apt"
 apt download mesa-vulkan-drivers
 for deb in *.deb; do dpkg -x "$deb" "$dir"; done
-library=$(find "$dir/usr/lib" -name libvulkan_lvp.so | head -n 1)
-[ -n "$library" ] || fail "no lavapipe in that package"
-missing=$(ldd "$library" | awk '/not found/ { print $1 }')
-[ -z "$missing" ] || fail "lavapipe lacks $missing"
 rm -rf "$dir/apt"
-printf '{"file_format_version": "1.0.0", "ICD": {"library_path": "%s", "api_version": "1.4.0"}}\n' "$library" \
-    >"$dir/lavapipe.json"
+
+# describe NAME LIBRARY: the file by which Vulkan's loader finds a driver.
+describe() {
+    library=$(find "$dir/usr/lib" -name "$2" | head -n 1)
+    [ -n "$library" ] || fail "no $2 in that package"
+    missing=$(ldd "$library" | awk '/not found/ { print $1 }')
+    [ -z "$missing" ] || fail "$2 lacks $missing"
+    printf '{"file_format_version": "1.0.0", "ICD": {"library_path": "%s", "api_version": "1.4.0"}}\n' "$library" \
+        >"$dir/$1.json"
+}
+describe lavapipe libvulkan_lvp.so
+describe radv libvulkan_radeon.so
