@@ -231,7 +231,7 @@ pub fn candidates(caps: &Caps, m: usize, n: usize, k: usize, batches: usize) -> 
         return vec![gemv(caps, m, n)];
     }
     if let Some(lanes) = reg_lanes(caps) {
-        return reg_candidates(lanes, m, n, m * n * k * batches);
+        return reg_candidates(lanes, m, n, k, batches);
     }
     let mut large = Loop::LARGE;
     if let Loop::Tile { sides, .. } = &mut large
@@ -276,21 +276,30 @@ pub(crate) fn int8_first(candidates: &mut [Loop]) {
     }
 }
 
-/// Twice the accumulators win on long products (8 lanes: 32 x 64 at 75 GFLOP/s, 64 x 32 at 71, 32 x 32 at 66), half of them
-/// compile in half the time. More do not fit the instruction cache (64 x 64 at 53).
-fn reg_candidates(lanes: u32, m: usize, n: usize, work: usize) -> Vec<Loop> {
+/// Twice the accumulators win on 8 lanes (32 x 64 at 75 GFLOP/s, 64 x 32 at 71, 32 x 32 at 66) unless more of them are padding;
+/// half of them compile in half the time, which counts where there is little to do. More do not fit the instruction cache
+/// (64 x 64 at 53).
+fn reg_candidates(lanes: u32, m: usize, n: usize, k: usize, batches: usize) -> Vec<Loop> {
     let of = |quads, columns| Loop::Reg {
         lanes,
         quads,
         columns,
     };
     let (small, wide, tall) = (of(1, 1), of(1, 2), of(2, 1));
-    match lanes {
-        8 if work < 1 << 24 => vec![small, wide, tall],
-        8 if n > 32 => vec![wide, tall, small],
-        8 if m > 32 => vec![tall, small],
-        _ => vec![small],
+    if lanes != 8 {
+        return vec![small];
     }
+    let outputs = m * n * batches;
+    if outputs < 1 << 16 && outputs * k < 1 << 24 {
+        return vec![small, wide, tall];
+    }
+    let cost = |of: Loop, rate: usize| {
+        let [bm, bn] = of.extent();
+        m.next_multiple_of(bm) * n.next_multiple_of(bn) / rate
+    };
+    let mut all = vec![(wide, 75), (tall, 71), (small, 66)];
+    all.sort_by_key(|&(of, rate)| cost(of, rate));
+    all.into_iter().map(|(of, _)| of).collect()
 }
 
 fn gemv_rows(m: usize) -> u32 {
