@@ -3,6 +3,8 @@
 use crate::Failure;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use tilewright::device::{CoopState, Error};
+use tilewright::kernels::coop_probe;
 use tilewright::{AdapterChoice, AdapterInfo, Caps, Gpu, GpuOptions, block_on};
 
 /// Arguments of `adapters`.
@@ -21,8 +23,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let opened: Vec<_> = (adapters.into_iter())
         .map(|info| {
             let options = GpuOptions::new().adapter(AdapterChoice::Key(info.key.clone()));
-            let caps = block_on(Gpu::new(options)).map(|gpu| gpu.caps().clone());
-            (info, caps.map_err(|e| e.to_string()))
+            (info, block_on(open(options)).map_err(|e| e.to_string()))
         })
         .collect();
     if args.json {
@@ -36,17 +37,24 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     crate::say(texts.join("\n").trim_end())
 }
 
-fn json(info: &AdapterInfo, caps: &Result<Caps, String>) -> Value {
+/// What a device of the options can do, its cooperative matrices proven.
+async fn open(options: GpuOptions) -> Result<(Caps, CoopState), Error> {
+    let gpu = Gpu::new(options).await?;
+    coop_probe(&gpu).await?;
+    Ok((gpu.caps().clone(), gpu.coop_state()))
+}
+
+fn json(info: &AdapterInfo, opened: &Result<(Caps, CoopState), String>) -> Value {
     let mut json = json!({
         "key": info.key, "name": info.name, "kind": format!("{:?}", info.kind),
         "backend": format!("{:?}", info.backend), "driver": info.driver,
     });
-    match caps {
-        Ok(c) => {
+    match opened {
+        Ok((c, coop)) => {
             let l = &c.limits;
             json["caps"] = json!({
                 "f16": c.f16, "subgroups": c.subgroups, "int8_dot": c.int8_dot,
-                "coop_matrix": c.coop_matrix, "timestamps": c.timestamps,
+                "coop_matrix": coop.to_string(), "timestamps": c.timestamps,
                 "binding_bytes": l.binding_bytes, "buffer_bytes": l.buffer_bytes,
                 "storage_buffers": l.storage_buffers, "workgroup_bytes": l.workgroup_bytes,
                 "invocations": l.invocations,
@@ -57,14 +65,14 @@ fn json(info: &AdapterInfo, caps: &Result<Caps, String>) -> Value {
     json
 }
 
-fn text(info: &AdapterInfo, caps: &Result<Caps, String>) -> String {
+fn text(info: &AdapterInfo, opened: &Result<(Caps, CoopState), String>) -> String {
     let mut text = format!("{}\n  driver      {}\n", info.key, info.driver);
     let mut line = |name: &str, value: String| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {name:<10}  {value}");
     };
-    match caps {
-        Ok(c) => {
+    match opened {
+        Ok((c, coop)) => {
             let yes = |b: bool| if b { "yes" } else { "no" };
             let subgroups = match c.subgroups {
                 Some((least, most)) if least == most => format!("of {least}"),
@@ -72,7 +80,7 @@ fn text(info: &AdapterInfo, caps: &Result<Caps, String>) -> String {
                 None => "no".to_owned(),
             };
             let (f16, dot) = (yes(c.f16), yes(c.int8_dot));
-            let (coop, stamps) = (yes(c.coop_matrix), yes(c.timestamps));
+            let stamps = yes(c.timestamps);
             line(
                 "features",
                 format!(

@@ -1,6 +1,6 @@
 //! Which adapter, and with which limits and features a device is asked of it.
 
-use crate::{AdapterKind, Backend, Caps, Error, Limits, Result, platform};
+use crate::{AdapterKind, Backend, Caps, CoopMatrix, Error, Limits, Result, platform};
 
 /// How to choose an adapter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -236,11 +236,22 @@ pub(crate) async fn open(
     if !options.default_limits_only {
         descriptor.required_features = adapter.features() & FEATURES;
     }
+    let shapes = adapter.cooperative_matrix_properties();
+    if !options.default_limits_only && shapes.iter().any(fits_coop) {
+        descriptor.required_features |= adapter.features() & COOP;
+        // SAFETY: the token says that wgpu's experimental features may be wrong. Of these only cooperative matrices are asked
+        // for, and no kernel uses those before they computed right on this device (`Gpu::coop_state`).
+        descriptor.experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+    }
     // The noop adapter's limits are the largest numbers there are, which no plan should be tested with.
     if !options.default_limits_only && !options.noop {
         descriptor.required_limits = adapter.limits();
     }
-    let opened = adapter.request_device(&descriptor).await;
+    let mut opened = adapter.request_device(&descriptor).await;
+    if opened.is_err() && descriptor.required_features.contains(COOP) {
+        descriptor.required_features.remove(COOP);
+        opened = adapter.request_device(&descriptor).await;
+    }
     opened.map_err(|error| Error::NoDevice {
         adapter: info.key.clone(),
         message: error.to_string(),
@@ -252,12 +263,37 @@ const FEATURES: wgpu::Features = wgpu::Features::SHADER_F16
     .union(wgpu::Features::SUBGROUP)
     .union(wgpu::Features::TIMESTAMP_QUERY);
 
+/// Cooperative matrices.
+const COOP: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+
 /// f16 matrices with f32 accumulators in one of the two shapes that naga knows.
 fn fits_coop(shape: &wgpu::CooperativeMatrixProperties) -> bool {
     use wgpu::CooperativeScalarType::{F16, F32};
     let square = shape.m_size == shape.n_size && shape.n_size == shape.k_size;
     let types = shape.ab_type == F16 && shape.cr_type == F32;
     square && types && [8, 16].contains(&shape.m_size)
+}
+
+/// The cooperative matrices of an opened device, best first, for each size of subgroups that the driver may choose.
+pub(crate) fn coop_offers(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Vec<CoopMatrix> {
+    if !device
+        .features()
+        .contains(COOP | wgpu::Features::SHADER_F16)
+    {
+        return Vec::new();
+    }
+    let shapes = adapter.cooperative_matrix_properties();
+    let info = adapter.get_info();
+    let mut lanes = vec![info.subgroup_max_size, info.subgroup_min_size];
+    lanes.dedup();
+    let edges = [16, 8].into_iter().filter(|&edge| {
+        let mut fitting = shapes.iter().filter(|shape| fits_coop(shape));
+        fitting.any(|shape| shape.m_size == edge)
+    });
+    edges
+        .flat_map(|edge| lanes.iter().map(move |&lanes| CoopMatrix { edge, lanes }))
+        .filter(|of| [32, 64].contains(&of.lanes))
+        .collect()
 }
 
 /// What an opened device can do.
@@ -274,7 +310,7 @@ pub(crate) fn caps(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Caps {
         subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(sizes),
         // naga lowers dot4I8Packed to an instruction for SPIR-V and HLSL; for Metal it writes it out.
         int8_dot: matches!(backend, Backend::Vulkan | Backend::Dx12 | Backend::WebGpu),
-        coop_matrix: (adapter.cooperative_matrix_properties().iter()).any(fits_coop),
+        coop_matrix: None,
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         limits: Limits {
             binding_bytes: limits.max_storage_buffer_binding_size,

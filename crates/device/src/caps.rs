@@ -36,6 +36,30 @@ pub enum Backend {
     Noop,
 }
 
+/// Matrices that the threads of a subgroup multiply together: EDGE x EDGE x EDGE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CoopMatrix {
+    /// Rows, columns and depth: 16 or 8.
+    pub edge: u32,
+    /// Threads of the subgroups in which kernels of them run.
+    pub lanes: u32,
+}
+
+/// What is known of a device's cooperative matrices. What naga makes of them says nothing of the order of memory accesses, so
+/// that a driver may miscompute them: they are used only after a product was computed right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CoopState {
+    /// The device has none that kernels can use.
+    Absent,
+    /// It has some, and no product has been tried.
+    Untested,
+    /// Products were right: [`Caps::coop_matrix`].
+    Right(CoopMatrix),
+    /// Products were wrong, or did not compile; the text says how. They are not used.
+    Wrong(String),
+}
+
 /// The limits that kernels and plans look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -72,9 +96,10 @@ pub struct Caps {
     pub subgroups: Option<(u32, u32)>,
     /// `dot4I8Packed` is an instruction, not a polyfill.
     pub int8_dot: bool,
-    /// The adapter has 16x16x16 or 8x8x8 cooperative matrices of f16 with f32 accumulators. No kernel uses them, and devices
-    /// are opened without the feature.
-    pub coop_matrix: bool,
+    /// Cooperative matrices of f16 with f32 accumulators, where they were proven on the device ([`Gpu::coop_state`]).
+    ///
+    /// [`Gpu::coop_state`]: crate::Gpu::coop_state
+    pub coop_matrix: Option<CoopMatrix>,
     /// Rounds of all loops of an invocation together after which the driver may leave every loop, without an error
     /// (docs/shaders.md, "Loops"); none where it does not. Whatever kernels are chosen, they must stay below.
     pub loop_rounds: Option<u32>,
@@ -118,7 +143,7 @@ impl Caps {
             f16: false,
             subgroups: None,
             int8_dot: false,
-            coop_matrix: false,
+            coop_matrix: None,
             loop_rounds: None,
             timestamps: false,
             limits: Limits::webgpu_default(),
@@ -149,6 +174,19 @@ impl Caps {
         caps.limits.workgroup_bytes = workgroup_bytes;
         caps.limits.invocations = 1024;
         caps
+    }
+}
+
+impl fmt::Display for CoopState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("no"),
+            Self::Untested => f.write_str("untested"),
+            Self::Right(CoopMatrix { edge, lanes }) => {
+                write!(f, "{edge}x{edge} by {lanes} threads")
+            }
+            Self::Wrong(what) => write!(f, "not used ({what})"),
+        }
     }
 }
 

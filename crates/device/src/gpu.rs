@@ -1,14 +1,14 @@
 //! An opened device.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::adapter::{self, AdapterInfo, GpuOptions};
 use crate::buffer::Memory;
 use crate::health::{Health, Scopes, Signalled, typed};
 use crate::platform::{self, Poller};
 use crate::program::Programs;
-use crate::{AdapterKind, Buffer, Caps, Error, Result};
+use crate::{AdapterKind, Buffer, Caps, CoopMatrix, CoopState, Error, Result};
 
 /// An opened device; a clone is the same device. `Send` and `Sync` natively.
 ///
@@ -24,6 +24,9 @@ struct Inner {
     queue: wgpu::Queue,
     info: AdapterInfo,
     caps: Caps,
+    coop_offers: Vec<CoopMatrix>,
+    /// What `settle_coop` was told, and the capabilities from then on.
+    coop: OnceLock<(CoopState, Caps)>,
     options: GpuOptions,
     /// An embedder's device, whose handlers are the embedder's.
     foreign: bool,
@@ -78,7 +81,7 @@ impl Gpu {
     /// [`GpuOptions::memory_limit`] are heeded, the other options are the embedder's.
     ///
     /// The device may do what it was opened with: ask for the adapter's limits and for `SHADER_F16`,
-    /// `SUBGROUP` and `TIMESTAMP_QUERY` to give the kernels a choice. Natively it is polled on a
+    /// `SUBGROUP`, `TIMESTAMP_QUERY` and `EXPERIMENTAL_COOPERATIVE_MATRIX` to give the kernels a choice. Natively it is polled on a
     /// thread of ours while futures are pending, so the embedder's callbacks may run there.
     #[must_use]
     pub fn from_wgpu_with(
@@ -107,6 +110,7 @@ impl Gpu {
         foreign: bool,
     ) -> Self {
         let mut caps = adapter::caps(adapter, &device);
+        let coop_offers = adapter::coop_offers(adapter, &device);
         if options.default_limits_only && !foreign {
             // Browsers do not say; so the kernels for unknown GPUs are chosen, also on a software adapter. What its driver
             // does to loops stays known.
@@ -125,16 +129,48 @@ impl Gpu {
             queue,
             info,
             caps,
+            coop_offers,
+            coop: OnceLock::new(),
             options,
             foreign,
             health,
         }))
     }
 
-    /// What the device can do.
+    /// What the device can do. Cooperative matrices are in it from when they are proven on.
     #[must_use]
     pub fn caps(&self) -> &Caps {
-        &self.0.caps
+        self.0.coop.get().map_or(&self.0.caps, |coop| &coop.1)
+    }
+
+    /// The cooperative matrices that the device says it has, best first. They are to be proven before they are used.
+    #[must_use]
+    pub fn coop_offers(&self) -> &[CoopMatrix] {
+        &self.0.coop_offers
+    }
+
+    /// What is known of the device's cooperative matrices.
+    #[must_use]
+    pub fn coop_state(&self) -> CoopState {
+        match self.0.coop.get() {
+            Some((state, _)) => state.clone(),
+            None if self.0.coop_offers.is_empty() => CoopState::Absent,
+            None => CoopState::Untested,
+        }
+    }
+
+    /// Tells whether products of cooperative matrices are right on this device: which ones, or what was wrong. The first call
+    /// counts; plans that are made later use them, or never do.
+    pub fn settle_coop(&self, proven: std::result::Result<CoopMatrix, String>) {
+        let mut caps = self.0.caps.clone();
+        caps.coop_matrix = proven.as_ref().ok().copied();
+        let state = match proven {
+            Ok(of) => CoopState::Right(of),
+            Err(what) => CoopState::Wrong(what),
+        };
+        tracing::info!(adapter = %self.0.info.key, %state, "cooperative matrices");
+        // Another thread may have been first, with the same device and thus the same result.
+        let _ = self.0.coop.set((state, caps));
     }
 
     /// The adapter.

@@ -27,7 +27,7 @@ mod variant;
 pub use adapter::{AdapterChoice, AdapterInfo, GpuOptions};
 pub use assemble::assemble;
 pub use buffer::{Buffer, BufferUse, MemoryStats};
-pub use caps::{AdapterKind, Backend, Caps, Limits};
+pub use caps::{AdapterKind, Backend, Caps, CoopMatrix, CoopState, Limits};
 pub use dispatch::{Dispatch, Param, Slot, Span, fold_groups};
 pub use error::{Error, Result};
 pub use gpu::Gpu;

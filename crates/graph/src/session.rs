@@ -11,11 +11,12 @@ use crate::model::Fallback;
 use crate::record::record;
 use crate::selftest::{Report, Tester, Wrong, settle};
 use crate::stage::Schedule;
-use crate::{Bindings, Error, Graph, Model, Node, Op, Result, host};
+use crate::{Bindings, Error, Fact, Graph, Model, Node, Op, Result, host};
 use std::sync::Arc;
 use std::time::Duration;
-use tilewright_device::{Recorder, SubmitOptions};
-use tilewright_tensor::HostTensor;
+use tilewright_device::{CoopState, Recorder, SubmitOptions};
+use tilewright_kernels::coop_probe;
+use tilewright_tensor::{DType, HostTensor};
 
 /// One user of a model. It owns the memory of activations; runs are one at a time.
 pub struct Session {
@@ -132,7 +133,7 @@ impl Session {
         shapes: &[(&str, &[usize])],
         progress: impl FnMut(usize, usize),
     ) -> Result<()> {
-        let bindings = self.planned(shapes)?;
+        let bindings = self.planned(shapes).await?;
         self.engine.tested(&mut self.root, &bindings).await?;
         self.engine.place_with(&mut self.root, progress).await
     }
@@ -148,14 +149,14 @@ impl Session {
         shapes: &[(&str, &[usize])],
         tester: &mut Tester,
     ) -> Result<Report> {
-        let bindings = self.planned(shapes)?;
+        let bindings = self.planned(shapes).await?;
         let model = self.engine.model.clone();
         settle(tester, &model, &mut self.root, &bindings).await
     }
 
     /// The plan for inputs of these shapes comes to the front; its sizes.
-    pub(crate) fn planned(&mut self, shapes: &[(&str, &[usize])]) -> Result<Bindings> {
-        self.begin();
+    pub(crate) async fn planned(&mut self, shapes: &[(&str, &[usize])]) -> Result<Bindings> {
+        self.begin().await?;
         let bindings = shaped(&self.root.graph, shapes)?;
         self.root.bind(&self.engine.model, &bindings)?;
         Ok(bindings)
@@ -187,16 +188,23 @@ impl Session {
     /// [`Error::Input`] and [`Error::Output`] for a name, type or shape that does not fit the model, and for a buffer that is
     /// too small; whatever a run can end with.
     pub async fn run_with(&mut self, io: IoBinding) -> Result<Vec<(Arc<str>, HostTensor)>> {
-        self.begin();
+        self.begin().await?;
         self.run_once(io).await
     }
 
-    /// What a run that was dropped in the middle may have left.
-    fn begin(&mut self) {
+    /// Clears what a run that was dropped in the middle may have left, and proves what plans of this model want to use.
+    async fn begin(&mut self) -> Result<()> {
         let meter = Meter::new(self.engine.model.options().limits);
         self.engine.meter = meter.cancelled_by(self.engine.submit.cancel.clone());
         self.engine.depth = 0;
         self.engine.profile = None;
+        if let Some(gpu) = self.engine.model.gpu()
+            && gpu.coop_state() == CoopState::Untested
+            && halves(&self.root.graph)
+        {
+            coop_probe(gpu).await?;
+        }
+        Ok(())
     }
 
     async fn run_once(&mut self, io: IoBinding) -> Result<Vec<(Arc<str>, HostTensor)>> {
@@ -219,7 +227,7 @@ impl Session {
     /// Those of [`Session::run_with`]; [`Error::NotRecordable`] for a model that needs the host between its dispatches, or
     /// whose shapes depend on data: it names the node.
     pub async fn record(&mut self, io: IoBinding, recorder: Recorder<'_>) -> Result<()> {
-        self.begin();
+        self.begin().await?;
         let model = &self.engine.model;
         let wires = io.wires(model.graph(), model.caps())?;
         record(&mut self.engine, &mut self.root, wires, recorder).await
@@ -270,7 +278,7 @@ impl Session {
     /// # Errors
     /// An unsupported feature on a device without timestamp queries (`Caps::timestamps`); those of [`Session::run`].
     pub async fn profile(&mut self, inputs: &[(&str, HostTensor)]) -> Result<Vec<NodeTime>> {
-        self.begin();
+        self.begin().await?;
         self.engine.profile = Some(vec![]);
         let io = IoBinding::new();
         let io = inputs.iter().fold(io, |io, (n, t)| io.input(n, t.clone()));
@@ -286,6 +294,16 @@ impl std::fmt::Debug for Session {
             .field("model", &self.engine.model)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a value is of f16, or may be: facts that wait for values are not known yet, and bodies of control flow are not
+/// looked into.
+fn halves(graph: &Graph) -> bool {
+    let may = |node: &Node| {
+        let half = |fact: &Option<Fact>| fact.as_ref().is_none_or(|f| f.dtype == DType::F16);
+        matches!(node.op, Op::If(_) | Op::Loop(_) | Op::Scan(_)) || node.outputs.iter().any(half)
+    };
+    graph.nodes().iter().any(may)
 }
 
 /// An error for the first node that would run on the host, if that is forbidden.

@@ -161,6 +161,7 @@ impl Choices {
 fn is_usable(caps: &Caps, of: Loop) -> bool {
     let lanes = match of {
         Loop::Reg { lanes, .. } => reg_lanes(caps) == Some(lanes),
+        Loop::Coop(tile) => caps.coop_matrix == Some(tile.of),
         _ => true,
     };
     lanes
@@ -234,6 +235,14 @@ impl fmt::Display for Loop {
                 write!(f, "tile {m}x{n}x{k} thread={tm}x{tn} sides={sides}")
             }
             Loop::Gemv { tk, .. } => write!(f, "gemv {m}x{n} tk={tk}"),
+            Loop::Coop(tile) => {
+                let ([sm, sn], k) = (tile.subgroups, 4 * tile.bk4);
+                let (edge, lanes, strip) = (tile.of.edge, tile.of.lanes, tile.strip);
+                write!(
+                    f,
+                    "coop {m}x{n}x{k} edge={edge} subgroups={sm}x{sn} lanes={lanes} strip={strip}"
+                )
+            }
         }
     }
 }

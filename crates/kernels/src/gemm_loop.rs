@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tilewright_device::{AdapterKind, Caps, Set, Variant};
 
+use crate::coop::CoopTile;
+
 /// A loop over tiles of C, with its sizes in units of 4 x 4 blocks where a field ends in 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -40,6 +42,8 @@ pub enum Loop {
         /// Threads along k.
         tk: u32,
     },
+    /// `gemm_coop`: f16 operands by cooperative matrices.
+    Coop(CoopTile),
 }
 
 /// The most rows for which `gemv` beats a tile of which most rows would be padding.
@@ -85,6 +89,7 @@ impl Loop {
             } => [4 * lanes * quads, 4 * lanes * columns],
             Self::Tile { bm4, bn4, .. } => [4 * bm4, 4 * bn4],
             Self::Gemv { rows, tx, .. } => [rows, 4 * tx],
+            Self::Coop(tile) => tile.extent(),
         };
         [m as usize, n as usize]
     }
@@ -98,6 +103,7 @@ impl Loop {
                 bm4, bn4, tm4, tn4, ..
             } => bm4 / tm4 * (bn4 / tn4),
             Self::Gemv { tx, tk, .. } => tx * tk,
+            Self::Coop(tile) => tile.threads(),
         }
     }
 
@@ -105,6 +111,7 @@ impl Loop {
     #[must_use]
     pub fn workgroup_bytes(self, rolled: bool) -> u32 {
         16 * match self {
+            Self::Coop(tile) => return tile.bytes(),
             Self::Reg {
                 lanes,
                 quads,
@@ -138,6 +145,7 @@ impl Loop {
                 (k4.div_ceil(bk4) * (2 + bk4), jobs as usize)
             }
             Self::Gemv { tk, .. } => (k4.div_ceil(tk as usize), 1),
+            Self::Coop(tile) => (tile.steps(k4), tile.jobs().iter().sum::<u32>() as usize),
         };
         blocks.saturating_mul(steps + finds * search + 2)
     }
@@ -196,6 +204,7 @@ impl Loop {
                     &[&sizes[..], &threads, &[("JOBS", jobs)]].concat(),
                 )
             }
+            Self::Coop(tile) => tile.variant(),
             Self::Gemv { rows, tx, tk } => sets(
                 "gemv",
                 &[

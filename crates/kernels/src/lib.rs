@@ -1,8 +1,8 @@
 //! Kernels: which shader, specialised how, with which parameters and workgroups.
 //!
 //! Every kernel is a pure function from [`Caps`](tilewright_device::Caps) and [`View`]s to
-//! [`Dispatch`](tilewright_device::Dispatch)es; nothing here touches a GPU, and nothing here knows
-//! of nodes or graphs. A kernel that needs scratch takes it as a view and publishes its size; one
+//! [`Dispatch`](tilewright_device::Dispatch)es; nothing here knows of nodes or graphs, and nothing
+//! here touches a GPU but [`coop_probe`]. A kernel that needs scratch takes it as a view and publishes its size; one
 //! with packed weights publishes a pack function that runs on the host.
 #![warn(clippy::unwrap_used)]
 #![forbid(unsafe_code)]
@@ -13,6 +13,8 @@ mod bsr;
 mod choice;
 mod conv;
 mod conv_transpose;
+mod coop;
+mod coop_probe;
 mod copy;
 mod depthwise;
 mod epilogue;
@@ -59,6 +61,8 @@ pub use bsr::{BsrView, Side, bsr_block, bsr_left, bsr_matmul, bsr_rows, bsr_valu
 pub use choice::{Choices, Chosen, Class, Site, Target};
 pub use conv::{ConvShape, Filter, conv, conv_with, pack_filter};
 pub use conv_transpose::{conv_transpose, conv_transpose_with, pack_filter_transposed};
+pub use coop::{CoopTile, candidates_of};
+pub use coop_probe::coop_probe;
 pub use copy::{Region, Strides, copy};
 pub use depthwise::{depthwise, pack_depthwise};
 pub use epilogue::Epilogue;

@@ -4,8 +4,9 @@ use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
 
 use crate::batch::Batch;
 use crate::choice::{Chosen, Class, Site};
+use crate::coop::candidates_of;
 use crate::error::index;
-use crate::gemm_loop::{candidates, int8_first};
+use crate::gemm_loop::int8_first;
 use crate::rounds::{check_rounds, most_rounds};
 use crate::{Epilogue, Error, Loop, Result, Store, Target, View};
 
@@ -37,6 +38,12 @@ pub(crate) const FLOAT: Arithmetic = Arithmetic {
     acc: "f32",
     value: "f32",
     finish: &["finish"],
+};
+
+/// f16 by cooperative matrices: sums in f32.
+const HALF: Arithmetic = Arithmetic {
+    elem: "f16",
+    ..FLOAT
 };
 
 /// int8 with an exact i32 result.
@@ -83,7 +90,8 @@ impl Product<'_> {
     /// The loop for this product: [`Product::choose`] among the family's candidates.
     pub(crate) fn default_loop(&self, on: Target<'_>) -> Result<Loop> {
         let k = self.k * self.k_blocks;
-        let mut all = candidates(on.caps, self.m, self.n, k, self.batch.count());
+        let stores = [self.a.view.store, self.b.view.store];
+        let mut all = candidates_of(on.caps, stores, self.m, self.n, k, self.batch.count());
         if self.is_int8() {
             int8_first(&mut all);
         }
@@ -159,19 +167,16 @@ impl Product<'_> {
     /// The dispatch; parameters of the loaders (`a_ld`, ..) are the caller's to add.
     pub(crate) fn dispatch(&self, caps: &Caps, of: Loop) -> Result<Dispatch> {
         let of = self.within(caps, of)?;
+        let arithmetic = self.arithmetic_of(caps, of)?;
         let size = |what, value| index(self.kernel, what, value);
         let (c_vec, int8) = (self.c_vec(), self.is_int8());
         let rolled = self.epilogue.is_some() || !c_vec || int8;
         let mut variant = self.batch.variant(of.variant(int8, rolled));
         variant = variant.part(self.k_part).part(self.c_part);
-        variant = self
-            .a
-            .add(self.kernel, caps, variant, self.arithmetic, "A")?;
-        variant = self
-            .b
-            .add(self.kernel, caps, variant, self.arithmetic, "B")?;
-        variant = store(self.kernel, caps, variant, self.arithmetic, self.c, c_vec)?;
-        variant = self.arithmetic.add(variant);
+        variant = self.a.add(self.kernel, caps, variant, arithmetic, "A")?;
+        variant = self.b.add(self.kernel, caps, variant, arithmetic, "B")?;
+        variant = store(self.kernel, caps, variant, arithmetic, self.c, c_vec)?;
+        variant = arithmetic.add(variant);
         let [bm, bn] = of.extent();
         let tiles = [self.m.div_ceil(bm), self.n.div_ceil(bn)];
         let (groups, folded) = self.groups(caps, tiles)?;
@@ -201,6 +206,22 @@ impl Product<'_> {
             dispatch = epilogue.add(dispatch);
         }
         self.batch.params(self.kernel, dispatch)
+    }
+
+    /// The arithmetic of the loop: that of the product, unless cooperative matrices multiply.
+    fn arithmetic_of(&self, caps: &Caps, of: Loop) -> Result<Arithmetic> {
+        let Loop::Coop(tile) = of else {
+            return Ok(self.arithmetic);
+        };
+        let half = [self.a.view, self.b.view].map(|view| view.store) == [Store::F16; 2];
+        if !half || self.arithmetic.elem != "f32" || caps.coop_matrix != Some(tile.of) {
+            let what = format!(
+                "cooperative matrices of {:?} for {} and {}; the device has {:?}, for f16",
+                tile.of, self.a.view, self.b.view, caps.coop_matrix
+            );
+            return Err(Error::shape(self.kernel, what));
+        }
+        Ok(HALF)
     }
 
     /// `of`, or a loop that shares k among threads where a thread of `of` could not go through all of it.

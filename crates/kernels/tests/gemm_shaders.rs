@@ -3,9 +3,10 @@
 mod common;
 
 use common::check;
-use tilewright_device::{Caps, Slot};
+use tilewright_device::{Caps, CoopMatrix, Slot};
 use tilewright_kernels::{
-    Epilogue, Store, View, candidates, gemm_with, matmul, matmul_packed, panel_width,
+    ConvShape, Epilogue, Filter, Loop, Store, View, candidates, candidates_of, conv_with,
+    gemm_with, matmul, matmul_packed, panel_width,
 };
 use tilewright_kernels::{Gemm, Layout, Operand};
 
@@ -121,5 +122,85 @@ fn tiles_past_the_limit_of_a_dimension_validate() {
         let (a, b, c) = (view(0, 9000, 4), view(1, 4, 4), view(2, 9000, 4));
         let error = matmul(&few, &a, false, &b, false, &c, None).unwrap_err();
         assert!(error.to_string().contains("over the limit of 8"), "{error}");
+    }
+}
+
+fn coop_caps() -> Vec<Caps> {
+    [(16, 32), (16, 64), (8, 32)]
+        .map(|(edge, lanes)| {
+            let mut caps = Caps::discrete();
+            caps.coop_matrix = Some(CoopMatrix { edge, lanes });
+            caps
+        })
+        .to_vec()
+}
+
+/// Tiles of cooperative matrices over every layout, in vec4 and single elements, with and without an epilogue.
+#[test]
+fn cooperative_matrices_validate() {
+    let bias = View::new(Slot(3), Store::F32, vec![300]);
+    let epilogue = Epilogue::bias(&bias);
+    for caps in coop_caps() {
+        for [m, n, k] in [[500, 300, 200], [301, 300, 77], [300, 299, 64]] {
+            for layout_a in [Layout::Rows, Layout::Cols] {
+                for layout_b in [Layout::Rows, Layout::Cols] {
+                    let view = |slot, count: usize| View::new(Slot(slot), Store::F16, vec![count]);
+                    let (a, b, c) = (view(0, m * k), view(1, k * n), view(2, m * n));
+                    let operand = |view, layout, ld| Operand {
+                        view,
+                        layout,
+                        ld,
+                        batch: vec![],
+                    };
+                    let of = |layout, rows, cols| if layout == Layout::Rows { cols } else { rows };
+                    let product = Gemm {
+                        m,
+                        n,
+                        k,
+                        batch: vec![],
+                        a: operand(&a, layout_a, of(layout_a, m, k)),
+                        b: operand(&b, layout_b, of(layout_b, k, n)),
+                        c: operand(&c, Layout::Rows, n),
+                        epilogue: (n == 300).then_some(&epilogue),
+                    };
+                    let loops = candidates_of(&caps, [Store::F16; 2], m, n, k, 1);
+                    let coops: Vec<_> = loops
+                        .into_iter()
+                        .filter(|of| matches!(of, Loop::Coop(_)))
+                        .collect();
+                    assert!(coops.len() > 1, "{caps:?}");
+                    for of in coops {
+                        for dispatch in gemm_with(&caps, &product, of).unwrap() {
+                            check(&caps, &dispatch);
+                            assert_eq!(dispatch.variant.shader, "gemm_coop");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Convolutions take the same tiles; operands of f32, and devices without matrices, do not.
+#[test]
+fn cooperative_matrices_are_for_halves_where_they_are_proven() {
+    let pads = [1; 4];
+    let x_shape = [2, 30, 28, 32];
+    let shape = ConvShape::new(&x_shape, &[3, 3], &[1, 1], &[1, 1], &pads, 1, 64).unwrap();
+    for caps in coop_caps() {
+        let view = |slot, store, shape: &[usize]| View::new(Slot(slot), store, shape);
+        let x = view(0, Store::F16, &x_shape);
+        let y = view(2, Store::F16, &shape.output_shape());
+        let w = view(1, Store::F16, &[1, 9 * 32, panel_width(&caps)]);
+        let of = candidates_of(&caps, [Store::F16; 2], 1680, 64, 288, 1)[0];
+        let made =
+            |caps: &Caps, x: &View| conv_with(caps, &shape, x, Filter::Packed(&w), &y, None, of);
+        for dispatch in made(&caps, &x).unwrap() {
+            check(&caps, &dispatch);
+            assert_eq!(dispatch.variant.shader, "gemm_coop");
+        }
+        let refused = made(&caps, &view(0, Store::F32, &x_shape)).unwrap_err();
+        assert!(refused.to_string().contains("for f16"), "{refused}");
+        assert!(made(&Caps::discrete(), &x).is_err());
     }
 }

@@ -1,10 +1,10 @@
 //! The kernels that are compiled: what the engine takes on a large GPU, and on one of which it knows nothing.
 
-use tilewright_device::{Caps, Dispatch, Slot};
+use tilewright_device::{Caps, CoopMatrix, Dispatch, Slot};
 use tilewright_kernels::{
     Adjust, Attention, ConvShape, Filter, Form, Gemm, Heads, Int8B, Layout, Loop, Norm, Operand,
-    Reduction, Store, View, Zero, attention, candidates, conv_with, depthwise, gemm_with, matmul8,
-    norm, panel_width, reduce, softmax,
+    Reduction, Store, View, Zero, attention, candidates, candidates_of, conv_with, depthwise,
+    gemm_with, matmul8, norm, panel_width, reduce, softmax,
 };
 
 use crate::AnyError;
@@ -41,11 +41,13 @@ pub(crate) struct Case {
 /// Rows and columns of the products: every size of tile is worth trying.
 const SIZE: usize = 4096;
 
-/// Every kernel, first for [`Caps::discrete`], then for [`Caps::webgpu_default`].
+/// Every kernel for [`Caps::discrete`], the products of f16 by cooperative matrices, then every kernel for
+/// [`Caps::webgpu_default`].
 pub(crate) fn cases() -> Result<Vec<Case>, AnyError> {
     let mut all = vec![];
     for (on, caps) in [
         ("gpu", Caps::discrete()),
+        ("matrix", matrices()),
         ("default", Caps::webgpu_default()),
     ] {
         let mut add = |name: String, meant, dispatches: Vec<Dispatch>| {
@@ -62,6 +64,10 @@ pub(crate) fn cases() -> Result<Vec<Case>, AnyError> {
                 });
             }
         };
+        if caps.coop_matrix.is_some() {
+            by_matrices(&caps, &mut add)?;
+            continue;
+        }
         products(&caps, &mut add)?;
         convolutions(&caps, &mut add)?;
         rows(&caps, &mut add)?;
@@ -100,6 +106,10 @@ fn describe(of: Loop) -> String {
             4 * tn4
         ),
         Loop::Gemv { tk, .. } => format!("{m}x{n} by {tk} threads along k"),
+        Loop::Coop(tile) => {
+            let [sm, sn] = tile.subgroups;
+            format!("{m}x{n}x{}, {sm}x{sn} subgroups", 4 * tile.bk4)
+        }
         _ => format!("{m}x{n}"),
     }
 }
@@ -111,13 +121,13 @@ fn products(caps: &Caps, add: Add<'_>) -> Result<(), AnyError> {
             let name = format!("gemm {float} {}", describe(of));
             add(
                 name,
-                meant(of),
+                Meant::Any,
                 product(caps, store, SIZE, Layout::Rows, of)?,
             );
         }
         let first = candidates(caps, SIZE, SIZE, SIZE, 1)[0];
         let cols = product(caps, store, SIZE, Layout::Cols, first)?;
-        add(format!("gemm {float} B transposed"), meant(first), cols);
+        add(format!("gemm {float} B transposed"), Meant::Any, cols);
         for m in [1, 8] {
             let of = candidates(caps, m, SIZE, SIZE, 1)[0];
             let made = product(caps, store, m, Layout::Rows, of)?;
@@ -141,9 +151,37 @@ fn products(caps: &Caps, add: Add<'_>) -> Result<(), AnyError> {
     Ok(())
 }
 
-/// What a loop is made of.
-fn meant(_: Loop) -> Meant {
-    Meant::Any
+/// A GPU whose subgroups of 64 multiply matrices of 16: what the driver takes where nobody asks for 32.
+fn matrices() -> Caps {
+    let mut caps = Caps::discrete();
+    caps.coop_matrix = Some(CoopMatrix {
+        edge: 16,
+        lanes: 64,
+    });
+    caps
+}
+
+fn by_matrices(caps: &Caps, add: Add<'_>) -> Result<(), AnyError> {
+    let coops = |m, n, k| {
+        let loops = candidates_of(caps, [Store::F16; 2], m, n, k, 1).into_iter();
+        loops.filter(|of| matches!(of, Loop::Coop(_)))
+    };
+    for of in coops(SIZE, SIZE, SIZE) {
+        for (text, layout) in [("", Layout::Rows), (", B transposed", Layout::Cols)] {
+            let made = product(caps, Store::F16, SIZE, layout, of)?;
+            let name = format!("gemm f16 {}{text}", describe(of));
+            add(name, Meant::Matrix, made);
+        }
+    }
+    for of in coops(8 * 56 * 56, 64, 9 * 64) {
+        let made = convolution(caps, Store::F16, of)?;
+        add(
+            format!("conv 3x3 f16 {}", describe(of)),
+            Meant::Matrix,
+            made,
+        );
+    }
+    Ok(())
 }
 
 fn panels(caps: &Caps, k: usize) -> [usize; 3] {
@@ -181,26 +219,50 @@ fn product(
 }
 
 fn convolutions(caps: &Caps, add: Add<'_>) -> Result<(), AnyError> {
-    let pads = [1, 1, 1, 1];
     for &store in stores(caps) {
         let float = if store == Store::F16 { "f16" } else { "f32" };
-        let wide = ConvShape::new(&[8, 56, 56, 64], &[3, 3], &[1, 1], &[1, 1], &pads, 1, 64)?;
-        let x = view(0, store, &[8, 56, 56, 64]);
-        let y = view(2, store, &wide.output_shape());
-        let w = view(1, store, &[1, 1, 9 * 64, panel_width(caps)]);
-        let of = candidates(caps, 8 * 56 * 56, 64, 64, 1)[0];
-        let made = conv_with(caps, &wide, &x, Filter::Packed(&w), &y, None, of)?;
+        let of = candidates(caps, 8 * 56 * 56, 64, 9 * 64, 1)[0];
+        let made = convolution(caps, store, of)?;
         add(
             format!("conv 3x3 {float} {}", describe(of)),
-            meant(of),
+            Meant::Any,
             made,
         );
-        let slim = ConvShape::new(&[8, 56, 56, 64], &[3, 3], &[1, 1], &[1, 1], &pads, 64, 64)?;
+        let slim = shape(64)?;
+        let (x, y) = (view(0, store, &INPUT), view(2, store, &slim.output_shape()));
         let w = view(1, store, &[9, 64]);
         let made = depthwise(caps, &slim, &x, Filter::Packed(&w), &y, None)?;
         add(format!("depthwise 3x3 {float}"), Meant::Any, made);
     }
     Ok(())
+}
+
+/// Images, height, width and channels of the convolutions' input.
+const INPUT: [usize; 4] = [8, 56, 56, 64];
+
+fn shape(groups: usize) -> Result<ConvShape, AnyError> {
+    let (kernel, ones, pads) = ([3, 3], [1, 1], [1; 4]);
+    Ok(ConvShape::new(
+        &INPUT, &kernel, &ones, &ones, &pads, groups, 64,
+    )?)
+}
+
+fn convolution(caps: &Caps, store: Store, of: Loop) -> Result<Vec<Dispatch>, AnyError> {
+    let shape = shape(1)?;
+    let (x, y) = (
+        view(0, store, &INPUT),
+        view(2, store, &shape.output_shape()),
+    );
+    let w = view(1, store, &[1, 1, 9 * 64, panel_width(caps)]);
+    Ok(conv_with(
+        caps,
+        &shape,
+        &x,
+        Filter::Packed(&w),
+        &y,
+        None,
+        of,
+    )?)
 }
 
 fn rows(caps: &Caps, add: Add<'_>) -> Result<(), AnyError> {

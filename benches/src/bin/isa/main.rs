@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tilewright_benches::{commit, judge};
 use tilewright_device::assemble;
 
-use cases::cases;
+use cases::{Meant, cases};
 use driver::Compiler;
 
 type AnyError = Box<dyn std::error::Error>;

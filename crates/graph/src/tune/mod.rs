@@ -125,7 +125,7 @@ impl Tuner {
         shapes: &[(&str, &[usize])],
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Report> {
-        let bindings = session.planned(shapes)?;
+        let bindings = session.planned(shapes).await?;
         let (model, compiled) = session.parts();
         let Some(gpu) = model.gpu() else {
             return Err(Error::Graph("a model on the host has no loops".into()));

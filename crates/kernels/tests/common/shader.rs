@@ -12,7 +12,15 @@ use tilewright_device::{Caps, Dispatch, Source, assemble};
 pub(crate) fn check(caps: &Caps, dispatch: &Dispatch) {
     check_shared(caps, dispatch, 0);
     // What browsers accept with everything writable, they accept with less: `read` only makes more values uniform.
-    dump(dispatch, &check_shared(caps, dispatch, u32::MAX));
+    let text = check_shared(caps, dispatch, u32::MAX);
+    // Browsers have no cooperative matrices.
+    if !dispatch
+        .variant
+        .enables
+        .contains(&"wgpu_cooperative_matrix")
+    {
+        dump(dispatch, &text);
+    }
 }
 
 /// Bindings and parameters fit the assembled text, naga accepts the text, workgroups keep the adapter's limits. Bit `i` of
@@ -40,6 +48,7 @@ fn validate(caps: &Caps, dispatch: &Dispatch, source: &Source, text: &str) -> na
     // unpack2x16float is core WGSL; naga asks for a capability because some old GL lacks it.
     let mut allowed = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     allowed.set(Capabilities::SHADER_FLOAT16, caps.f16);
+    allowed.set(Capabilities::COOPERATIVE_MATRIX, caps.coop_matrix.is_some());
     allowed.set(Capabilities::SUBGROUP, caps.subgroups.is_some());
     let mut validator = Validator::new(ValidationFlags::all(), allowed);
     validator
