@@ -4,7 +4,7 @@
 //!        A_JOBS B_JOBS (blocks that a thread moves)  MatA MatB MatC (types)
 //!        BY_K (rows in workgroup memory lie along k; otherwise as in memory)
 //! Slots: is_past  k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44 A_ALONG_K  b_quad load_b44 B_ALONG_K  store4
-//!        UNIT a_put b_put c_get (workgroup memory: coop_vec, coop_one)
+//!        a_put b_put c_get (workgroup memory)  a_fragment b_fragment fragment_mac c_fragment
 //#use gemm_grid
 //#use block44
 //#use gemm_store
@@ -138,7 +138,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
             //#end
             //#repeat r FM
             //#repeat c FN
-            acc$r_$c = coopMultiplyAdd(a$r, b$c, acc$r_$c);
+            acc$r_$c = fragment_mac(a$r, b$c, acc$r_$c);
             //#end
             //#end
         }
@@ -151,11 +151,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         //#repeat r FM
         //#repeat c FN
         if strip == ($ru * FN + $cu) / STRIP {
-            // naga asks for names: it does not accept these as expressions.
-            let value = acc$r_$c;
-            let at = (sub * C_SIZE4 + ($cu % STRIP) * EDGE / 4u) * (4u / UNIT);
-            let stride = C_LD4 * (4u / UNIT);
-            coopStoreT(value, &c_tile[at], stride);
+            c_fragment(sub * C_SIZE4 + ($cu % STRIP) * EDGE / 4u, acc$r_$c);
         }
         //#end
         //#end

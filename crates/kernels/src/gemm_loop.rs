@@ -52,10 +52,10 @@ const GEMV_ROWS: usize = 8;
 impl Loop {
     /// 128 x 128 x 16, 8 x 8 a thread: 16 KiB single-buffered.
     const LARGE: Self = Self::tile(32, 32, 2, 2, 1);
-    /// 64 x 64 x 16, 8 x 8 a thread.
-    const MEDIUM: Self = Self::tile(16, 16, 2, 2, 2);
+    /// 64 x 64 x 16, 8 x 8 a thread. With two buffers, half as many workgroups of 64 threads fit a processor (docs/kernels.md).
+    const MEDIUM: Self = Self::tile(16, 16, 2, 2, 1);
     /// 32 x 32 x 16, 4 x 4 a thread: for products with few tiles.
-    pub(crate) const SMALL: Self = Self::tile(8, 8, 1, 1, 2);
+    pub(crate) const SMALL: Self = Self::tile(8, 8, 1, 1, 1);
 
     /// What is left where every candidate was found wrong on a device: no subgroups, default limits.
     pub(crate) const SAFE: [Self; 2] = [

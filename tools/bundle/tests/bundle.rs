@@ -71,6 +71,8 @@ mod kernels_gpu_bsr;
 mod kernels_gpu_conv;
 #[path = "../../../crates/kernels/tests/gpu_conv_transpose.rs"]
 mod kernels_gpu_conv_transpose;
+#[path = "../../../crates/kernels/tests/gpu_coop.rs"]
+mod kernels_gpu_coop;
 #[path = "../../../crates/kernels/tests/gpu_gemm.rs"]
 mod kernels_gpu_gemm;
 #[path = "../../../crates/kernels/tests/gpu_int8.rs"]
