@@ -1,12 +1,12 @@
 //! What AMD's driver makes of the GPU kernels, read without a GPU.
 //!
-//! `isa --driver FILE [--families A,B] [--only TEXT | --text WGSL] [--json FILE] [--asm FOLDER]`. FILE is the description of Mesa's radv as
-//! a Vulkan driver (`tools/mesa-backport.sh DIR` makes DIR/radv.json), which compiles for a family of GPUs that is not there:
-//! navi31 has instructions for matrices, navi21 has none. Every kernel is assembled and made SPIR-V as wgpu would, as a
-//! trusted and as a checked module. Registers that are spilled, scratch memory, and instructions that are meant and missing in a
-//! trusted module are errors. The estimates are the driver's own: cycles for one wave, whose loops it takes to run a fixed
-//! number of rounds, so only kernels of one shape compare. `--text` compiles an assembled text (`inspect --stage shaders` prints
-//! them) instead; `--asm` leaves texts and instructions in a folder.
+//! `isa --driver FILE [--families A,B] [--only TEXT | --text WGSL] [--json FILE] [--markdown FILE] [--asm FOLDER]`. FILE is
+//! the description of Mesa's radv as a Vulkan driver (`tools/mesa-backport.sh DIR` makes DIR/radv.json), which compiles for a
+//! family of GPUs that is not there: navi31 has instructions for matrices, navi21 has none. Every kernel is assembled and made
+//! SPIR-V as wgpu would, as a trusted and as a checked module. Registers that are spilled, scratch memory, and instructions
+//! that are meant and missing in a trusted module are errors. The estimates are the driver's own: cycles for one wave, whose
+//! loops it takes to run a fixed number of rounds, so only kernels of one shape compare. `--text` compiles an assembled text
+//! (`inspect --stage shaders` prints them) instead; `--asm` leaves texts and instructions in a folder.
 
 mod assembly;
 mod cases;
@@ -31,6 +31,7 @@ struct Args {
     only: String,
     text: Option<String>,
     json: Option<String>,
+    markdown: Option<String>,
     asm: Option<String>,
     /// The part of the program that compiles, for one family: the driver takes that from the environment.
     worker: bool,
@@ -61,6 +62,10 @@ fn main() -> Result<(), AnyError> {
         std::fs::write(path, format!("{report:#}\n"))?;
         println!("wrote {path}");
     }
+    if let Some(path) = &args.markdown {
+        std::fs::write(path, markdown(&families))?;
+        println!("wrote {path}");
+    }
     let wrong: Vec<_> = families
         .iter()
         .flat_map(|told| told["kernels"].as_array().into_iter().flatten())
@@ -83,6 +88,7 @@ impl Args {
                 "--driver" => args.driver = Some(value()?),
                 "--families" => args.families = Some(value()?),
                 "--only" => args.only = value()?,
+                "--markdown" => args.markdown = Some(value()?),
                 "--json" => args.json = Some(value()?),
                 "--text" => args.text = Some(value()?),
                 "--asm" => args.asm = Some(value()?),
@@ -264,6 +270,52 @@ fn print(family: &str, told: &Value) {
     }
 }
 
+/// The table of docs/kernels.md: a row for each kernel, cells with a number for each family.
+fn markdown(families: &[Value]) -> String {
+    let mut rows: Vec<(String, Vec<&Value>)> = vec![];
+    for row in families
+        .iter()
+        .flat_map(|told| told["kernels"].as_array().into_iter().flatten())
+    {
+        let name = row["kernel"].as_str().unwrap_or_default();
+        match rows.iter_mut().find(|(other, _)| other == name) {
+            Some((_, all)) => all.push(row),
+            None => rows.push((name.into(), vec![row])),
+        }
+    }
+    let mut text = String::from(
+        "| kernel | VGPRs | waves | LDS | instructions | loop | inverse throughput | loop, checked |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    for (name, all) in rows {
+        let cell = |of: &dyn Fn(&Value) -> String| {
+            let mut cells: Vec<_> = all.iter().map(|row| of(row)).collect();
+            cells.dedup();
+            cells.join(", ")
+        };
+        let told = |name: &'static str| cell(&|row| row["trusted"]["driver"][name].to_string());
+        let hot = |kind: &'static str| {
+            cell(&|row| {
+                let of = &row[kind]["loop"];
+                let number = |name: &str| of[name].as_u64().unwrap_or(0);
+                let work = number("multiply_adds") + number("dot") + number("matrix");
+                format!("{work}/{}", number("instructions"))
+            })
+        };
+        let cells = [
+            name,
+            told("VGPRs"),
+            told("Subgroups per SIMD"),
+            told("LDS size"),
+            told("Instructions"),
+            hot("trusted"),
+            told("Inverse Throughput"),
+            hot("checked"),
+        ];
+        text += &format!("| {} |\n", cells.join(" | "));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,5 +332,21 @@ mod tests {
         assert_eq!(faults(&row(3, 4)), ["Spilled VGPRs 3"]);
         assert_eq!(faults(&row(0, 0)), ["no matrix instruction"]);
         assert_eq!(faults(&json!({ "trusted": {} })).len(), 3);
+    }
+
+    #[test]
+    fn families_share_a_row() {
+        let family = |vgprs: u64| {
+            let counts = json!({ "multiply_adds": 4, "instructions": 5 });
+            let told = json!({ "driver": { "VGPRs": vgprs, "LDS size": 64 }, "loop": counts });
+            json!({ "kernels": [{ "kernel": "gemm", "trusted": told, "checked": told }] })
+        };
+        let table = markdown(&[family(10), family(12)]);
+        let row = table.lines().last().unwrap();
+        assert!(
+            row.starts_with("| gemm | 10, 12 | null | 64 | null | 4/5 |"),
+            "{row}"
+        );
+        assert_eq!(table.lines().count(), 3);
     }
 }
