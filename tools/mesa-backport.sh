@@ -32,7 +32,8 @@ apt update
 cd "$dir/apt"
 apt download mesa-vulkan-drivers
 for deb in *.deb; do dpkg -x "$deb" "$dir"; done
-rm -rf "$dir/apt"
+cd "$dir"
+rm -rf apt
 
 # describe NAME LIBRARY: the file by which Vulkan's loader finds a driver.
 describe() {

@@ -89,7 +89,7 @@ fn view(slot: u32, store: Store, shape: &[usize]) -> View {
     View::new(Slot(slot), store, shape)
 }
 
-/// `128x128, 8x8 a thread, 2 buffers`.
+/// `128x128x16, 8x8 a thread, 2 of each`: chunks of A and B that workgroup memory holds.
 fn describe(of: Loop) -> String {
     let [m, n] = of.extent();
     match of {
@@ -100,7 +100,7 @@ fn describe(of: Loop) -> String {
             sides,
             ..
         } => format!(
-            "{m}x{n}x{}, {}x{} a thread, {sides} sides",
+            "{m}x{n}x{}, {}x{} a thread, {sides} of each",
             4 * bk4,
             4 * tm4,
             4 * tn4
