@@ -4,9 +4,9 @@
 mod common;
 
 use common::gpu::{Bench, benches, close, values};
-use tilewright_device::{CoopMatrix, CoopState, Slot};
+use tilewright_device::{CoopMatrix, CoopState, Dispatch};
 use tilewright_kernels::{
-    CoopTile, Epilogue, Gemm, Layout, Loop, Operand, Store, View, coop_probe, gemm_with,
+    CoopTile, Epilogue, Gemm, Layout, Loop, Operand, Store, coop_probe, gemm_with,
 };
 
 const OF: CoopMatrix = CoopMatrix { edge: 8, lanes: 8 };
@@ -87,33 +87,57 @@ fn c_fragment(to4: u32, v: MatC) {{
     )
 }
 
+/// The dispatch with its matrices written out.
+fn without_matrices(case: Case, dispatch: &mut Dispatch) {
+    let mut variant = dispatch.variant.clone();
+    variant.enables.clear();
+    // Matrices of 8 take single elements; those of 16, which are the same text, vec4.
+    let parts = variant.parts.iter_mut();
+    parts
+        .filter(|part| **part == "coop_one" && case.vec)
+        .for_each(|part| *part = "coop_vec");
+    let types = [
+        ("MatA", "u32"),
+        ("MatB", "u32"),
+        ("MatC", "array<vec4<f32>, 16>"),
+    ];
+    dispatch.variant = types
+        .into_iter()
+        .fold(variant, |v, (name, ty)| v.alias(name, ty))
+        .set("BY_K", case.by_k)
+        .text("coop_fragment", written_out(case.vec));
+}
+
+/// Element (row, column) of a matrix that lies in rows, or in columns.
+fn element(of: &[f32], layout: Layout, [rows, cols]: [usize; 2], row: usize, col: usize) -> f64 {
+    f64::from(match layout {
+        Layout::Rows => of[row * cols + col],
+        _ => of[col * rows + row],
+    })
+}
+
 fn run(bench: &mut Bench, case: Case) {
-    let Case {
-        size: [m, n, k],
-        layouts: [layout_a, layout_b],
-        ..
-    } = case;
+    let ([m, n, k], [layout_a, layout_b]) = (case.size, case.layouts);
     let (a, b, bias) = (values(m * k, 1), values(k * n, 2), values(n, 3));
     let va = bench.floats(0, Store::F16, &[m * k], &a);
     let vb = bench.floats(1, Store::F16, &[k * n], &b);
     let vc = bench.result(2, Store::F32, &[m * n]);
     let vbias = bench.floats(3, Store::F32, &[n], &bias);
     let epilogue = Epilogue::bias(&vbias);
-    let operand = |view, layout, ld| Operand {
+    let operand = |view, layout, [rows, cols]: [usize; 2]| Operand {
         view,
         layout,
-        ld,
+        ld: if layout == Layout::Rows { cols } else { rows },
         batch: vec![],
     };
-    let ld = |layout, rows, cols| if layout == Layout::Rows { cols } else { rows };
     let product = Gemm {
         m,
         n,
         k,
         batch: vec![],
-        a: operand(&va, layout_a, ld(layout_a, m, k)),
-        b: operand(&vb, layout_b, ld(layout_b, k, n)),
-        c: operand(&vc, Layout::Rows, n),
+        a: operand(&va, layout_a, [m, k]),
+        b: operand(&vb, layout_b, [k, n]),
+        c: operand(&vc, Layout::Rows, [m, n]),
         epilogue: case.bias.then_some(&epilogue),
     };
     let tile = CoopTile {
@@ -126,48 +150,16 @@ fn run(bench: &mut Bench, case: Case) {
     let mut caps = bench.caps().clone();
     caps.coop_matrix = Some(OF);
     let mut dispatches = gemm_with(&caps, &product, Loop::Coop(tile)).unwrap();
-    for dispatch in &mut dispatches {
-        let mut variant = dispatch.variant.clone();
-        variant.enables.clear();
-        // Matrices of 8 take single elements; those of 16, which are the same text, vec4.
-        let parts = variant.parts.iter_mut();
-        parts
-            .filter(|part| **part == "coop_one" && case.vec)
-            .for_each(|part| *part = "coop_vec");
-        let types = [
-            ("MatA", "u32"),
-            ("MatB", "u32"),
-            ("MatC", "array<vec4<f32>, 16>"),
-        ];
-        dispatch.variant = types
-            .into_iter()
-            .fold(variant, |v, (name, ty)| v.alias(name, ty))
-            .set("BY_K", case.by_k)
-            .text("coop_fragment", written_out(case.vec));
-    }
+    dispatches
+        .iter_mut()
+        .for_each(|dispatch| without_matrices(case, dispatch));
     bench.run(&dispatches);
-    let at_a = |i, x| {
-        a[if layout_a == Layout::Rows {
-            i * k + x
-        } else {
-            x * m + i
-        }]
-    };
-    let at_b = |x, j| {
-        b[if layout_b == Layout::Rows {
-            x * n + j
-        } else {
-            j * k + x
-        }]
-    };
     let sum = |at: usize| {
-        let terms = (0..k).map(|x| f64::from(at_a(at / n, x)) * f64::from(at_b(x, at % n)));
-        terms.sum::<f64>()
-            + if case.bias {
-                f64::from(bias[at % n])
-            } else {
-                0.0
-            }
+        let (i, j) = (at / n, at % n);
+        let terms = (0..k)
+            .map(|x| element(&a, layout_a, [m, k], i, x) * element(&b, layout_b, [k, n], x, j));
+        let added = if case.bias { f64::from(bias[j]) } else { 0.0 };
+        terms.sum::<f64>() + added
     };
     let expected: Vec<f64> = (0..m * n).map(sum).collect();
     close(&format!("{case:?}"), &bench.read(&vc), &expected, 1e-5);
