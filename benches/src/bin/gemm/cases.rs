@@ -264,5 +264,6 @@ fn short(of: Loop) -> String {
         Loop::Reg { .. } => format!("reg {m}x{n}"),
         Loop::Tile { .. } => format!("tile {m}x{n}"),
         Loop::Gemv { .. } => format!("gemv {m}"),
+        Loop::Coop(_) => format!("matrices {m}x{n}"),
     }
 }

@@ -210,10 +210,10 @@ fn faults(row: &Value) -> Vec<String> {
             None => wrong.push(format!("the driver does not tell its {name}")),
         }
     }
-    if let Some(meant) = row["meant"].as_str() {
-        if of["all"][meant].as_u64().unwrap_or(0) == 0 {
-            wrong.push(format!("no {meant} instruction"));
-        }
+    if let Some(meant) = row["meant"].as_str()
+        && of["all"][meant].as_u64().unwrap_or(0) == 0
+    {
+        wrong.push(format!("no {meant} instruction"));
     }
     wrong
 }
