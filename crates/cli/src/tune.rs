@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// MiB that the operands of one product may take; larger products are skipped.
     #[arg(long, default_value_t = 256)]
     memory: u64,
-    /// Samples of each loop; medians are compared.
+    /// Samples of each loop; medians and least times are compared.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
     /// Least milliseconds of a sample.

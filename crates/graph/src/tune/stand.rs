@@ -206,8 +206,8 @@ impl<'a> Stand<'a> {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// Medians of all candidates, measured in turns. Those far behind end after the first turn.
-    pub(super) async fn time(mut self) -> Result<Vec<(Loop, f64)>> {
+    /// Median and least time of all candidates, measured in turns. Those far behind end after the first turn.
+    pub(super) async fn time(mut self) -> Result<Vec<(Loop, [f64; 2])>> {
         let mut all = std::mem::take(&mut self.candidates);
         let least = self.tuner.sample.as_secs_f64();
         for of in &mut all {
@@ -230,14 +230,17 @@ impl<'a> Stand<'a> {
                 }
             }
         }
-        Ok(all.into_iter().map(|c| (c.of, median(c.samples))).collect())
+        Ok(all
+            .into_iter()
+            .map(|c| (c.of, median_and_least(c.samples)))
+            .collect())
     }
 }
 
-/// The middle one, or the lower of the two.
-fn median(mut samples: Vec<f64>) -> f64 {
+/// The middle one, or the lower of the two, and the least.
+fn median_and_least(mut samples: Vec<f64>) -> [f64; 2] {
     samples.sort_by(f64::total_cmp);
-    samples[(samples.len() - 1) / 2]
+    [samples[(samples.len() - 1) / 2], samples[0]]
 }
 
 /// Random data: floats in -1..1, or words that are harmless in any type: as halves 0.5 to 1 of either sign, as bytes anything.
@@ -277,7 +280,7 @@ mod tests {
 
     #[test]
     fn medians() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.0);
+        assert_eq!(median_and_least(vec![3.0, 1.0, 2.0]), [2.0, 1.0]);
+        assert_eq!(median_and_least(vec![4.0, 1.0, 2.0, 3.0]), [2.0, 1.0]);
     }
 }
