@@ -83,6 +83,7 @@ static FILES: &[(&str, &str)] = table! {
     "part/batch_one"
     "part/block44"
     "part/bsr_index"
+    "part/c_columns"
     "part/c_groups"
     "part/c_one"
     "part/c_packed8"

@@ -15,7 +15,8 @@ struct Place { row: u32, n: u32, z: u32, at: u32 }
 fn store4(row: u32, n4: u32, z: u32, acc: vec4<Acc>) {
     let to = c_row(row, z);
     if row < p.m && n4 < p.n4 && to != NOWHERE {
-        let place = Place(to, c_col(z) + 4u * n4, z, c_base(z) + to * p.c_ld + 4u * n4);
+        let col = c_col(z) + 4u * n4;
+        let place = Place(to, col, z, c_base(z) + to * p.c_ld + col);
         c_put(place, p.n - 4u * n4, epilogue(finish(acc, place), place));
     }
 }

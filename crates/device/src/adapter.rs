@@ -32,6 +32,9 @@ pub struct GpuOptions {
     pub trusted: bool,
     /// Bytes that the buffers of this device may hold together.
     pub memory_limit: Option<u64>,
+    /// Bytes of one storage binding, where that is less than the adapter's limit: plans are split as on an adapter of that
+    /// limit. Rounded down to a multiple of 16. A browser gives a device no less than the default of 128 MiB, but plans heed it.
+    pub binding_limit: Option<u64>,
 }
 
 /// One adapter of this machine.
@@ -90,6 +93,18 @@ impl GpuOptions {
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
+    }
+
+    /// Bytes of one storage binding; see the field.
+    #[must_use]
+    pub fn binding_limit(mut self, bytes: u64) -> Self {
+        self.binding_limit = Some(bytes);
+        self
+    }
+
+    /// The bytes of one binding on a device that has `bytes`.
+    pub(crate) fn binding_bytes(&self, bytes: u64) -> u64 {
+        self.binding_limit.map_or(bytes, |limit| bytes.min(limit & !15))
     }
 }
 
@@ -247,6 +262,8 @@ pub(crate) async fn open(
     if !options.default_limits_only && !options.noop {
         descriptor.required_limits = adapter.limits();
     }
+    let binding = &mut descriptor.required_limits.max_storage_buffer_binding_size;
+    *binding = options.binding_bytes(*binding);
     let mut opened = adapter.request_device(&descriptor).await;
     if opened.is_err() && descriptor.required_features.contains(COOP) {
         descriptor.required_features.remove(COOP);

@@ -77,8 +77,8 @@ impl Gpu {
         ))
     }
 
-    /// An embedder's device. No handler is installed on it; [`GpuOptions::trusted`] and
-    /// [`GpuOptions::memory_limit`] are heeded, the other options are the embedder's.
+    /// An embedder's device. No handler is installed on it; [`GpuOptions::trusted`], [`GpuOptions::memory_limit`] and
+    /// [`GpuOptions::binding_limit`] are heeded, the other options are the embedder's.
     ///
     /// The device may do what it was opened with: ask for the adapter's limits and for `SHADER_F16`,
     /// `SUBGROUP`, `TIMESTAMP_QUERY` and `EXPERIMENTAL_COOPERATIVE_MATRIX` to give the kernels a choice. Natively it is polled on a
@@ -116,6 +116,7 @@ impl Gpu {
             // does to loops stays known.
             caps.kind = AdapterKind::Unknown;
         }
+        caps.limits.binding_bytes = options.binding_bytes(caps.limits.binding_bytes);
         tracing::info!(adapter = %info.key, driver = %info.driver, ?caps, "opened a GPU device");
         Self(platform::shared(Inner {
             poller: Poller::new(&device, &health),

@@ -1,14 +1,14 @@
 //! Binding a graph to sizes: nodes are lowered with plain numbers, and their tensors placed.
 
+use crate::blocks;
 use crate::distinct::separate;
-use crate::half;
 use crate::lower::{Derived, Lower, Place, SlotUse, storage, stored_bytes};
 use crate::memory::{self, Lifetime};
 use crate::stage::{Schedule, Stage};
 use crate::weight::WeightId;
 use crate::{Bindings, Error, Fact, Graph, Op, Result, Value};
 use std::collections::{HashMap, HashSet};
-use tilewright_device::{Caps, Slot};
+use tilewright_device::{Caps, Dispatch, Slot};
 use tilewright_kernels::{Choices, View};
 use tilewright_tensor::DType;
 
@@ -189,11 +189,14 @@ impl<'a> Binder<'a> {
             slots: &mut self.plan.slots,
             derived: self.derived,
             emitted: vec![],
+            held: vec![],
+            spare: vec![],
         };
-        half::lower(&node.op, &mut cx)?;
-        cx.check_scratch(first_scratch)?;
+        blocks::lower(&node.op, &given, &facts, &mut cx)?;
         let chosen = cx.chosen.into_inner();
-        let dispatches = separate(cx.emitted, &mut self.plan.slots, resolve, self.caps)?;
+        let emitted = cx.emitted;
+        self.check_bindings(index, &facts, &emitted)?;
+        let dispatches = separate(emitted, &mut self.plan.slots, resolve, self.caps)?;
         self.lives.resize(self.plan.slots.len(), None);
         for slot in first_scratch..self.plan.slots.len() {
             self.touch(Slot(slot as u32), self.step);
@@ -229,7 +232,7 @@ impl<'a> Binder<'a> {
                 outputs.push(None);
                 continue;
             }
-            let (view, dtype) = self.new_view(fact, || format!("output {output}"))?;
+            let (view, dtype) = self.new_view(fact)?;
             self.places.insert(value, view.span.slot);
             self.touch(view.span.slot, self.step);
             outputs.push(Some((view, dtype)));
@@ -288,17 +291,49 @@ impl<'a> Binder<'a> {
         }
         let fact = self.graph.need_fact(value)?;
         let sized = Fact::sized(fact.dtype, &fact.bind(self.bindings)?);
-        let source = self.graph.node(value);
-        let (view, _) = self.new_view(&sized, || match source.op {
-            Op::Input(_) => format!("input `{}`", source.name),
-            _ => format!("output {} of `{}`", value.output, source.name),
-        })?;
+        let (view, _) = self.new_view(&sized)?;
         let slot = view.span.slot;
         self.places.insert(value, slot);
         self.wanted.insert(value);
         self.touch(slot, start);
         uploads.push(self.transfer(value, slot)?);
         Ok(slot)
+    }
+
+    /// An error where a dispatch of the node binds more than the adapter allows.
+    fn check_bindings(&self, index: u32, made: &[Fact], emitted: &[Dispatch]) -> Result<()> {
+        let limit = self.caps.limits.binding_bytes;
+        let spans = emitted.iter().flat_map(|d| &d.spans);
+        let Some((_, span)) = spans.into_iter().find(|(_, span)| span.bytes > limit) else {
+            return Ok(());
+        };
+        let (root, bytes) = (self.plan.root(span.slot), span.bytes);
+        let is = |v: &Value| (self.places.get(v)).is_some_and(|slot| self.plan.root(*slot) == root);
+        let node = &self.graph.nodes()[index as usize];
+        let outputs = (0..).zip(made).map(|(output, fact)| {
+            let (node, fact) = (index, fact.clone());
+            (Value { node, output }, format!("output {output}"), fact)
+        });
+        let mut inputs = vec![];
+        for &v in node.inputs.iter().flatten() {
+            let source = self.graph.node(v);
+            let name = match source.op {
+                Op::Input(_) => format!("input `{}`", source.name),
+                _ => format!("output {} of `{}`", v.output, source.name),
+            };
+            inputs.push((v, name, self.graph.need_fact(v)?.at(self.bindings)?));
+        }
+        let found = inputs.into_iter().chain(outputs).find(|(v, ..)| is(v));
+        let what = match found {
+            Some((_, name, fact)) => {
+                format!("{name} as one binding of the adapter, {bytes} bytes ({fact}),")
+            }
+            None if matches!(self.plan.slots[root.0 as usize], SlotUse::Constant(_)) => {
+                format!("a constant as one binding of the adapter, {bytes} bytes,")
+            }
+            None => format!("{bytes} bytes of scratch"),
+        };
+        Err(Error::Limit { what, limit })
     }
 
     fn view(&self, value: Value, slot: Slot) -> Result<(View, DType)> {
@@ -310,21 +345,11 @@ impl<'a> Binder<'a> {
         ))
     }
 
-    /// A new arena slot for a tensor, which an error calls `name`.
-    fn new_view(&mut self, fact: &Fact, name: impl FnOnce() -> String) -> Result<(View, DType)> {
+    /// A new arena slot for a tensor.
+    fn new_view(&mut self, fact: &Fact) -> Result<(View, DType)> {
         let store = storage(fact.dtype, self.caps).ok_or(Error::Storage(fact.dtype))?;
         let shape = fact.bind(self.bindings)?;
-        let limit = self.caps.limits.binding_bytes;
         let bytes = stored_bytes(fact.dtype, &shape, self.caps);
-        if bytes > limit {
-            return Err(Error::Limit {
-                what: format!(
-                    "{} as one binding of the adapter, {bytes} bytes ({fact}),",
-                    name()
-                ),
-                limit,
-            });
-        }
         let slot = self.slot(SlotUse::Arena { bytes });
         Ok((View::new(slot, store, shape), fact.dtype))
     }

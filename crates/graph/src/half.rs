@@ -91,7 +91,9 @@ fn stand_in(cx: &mut Lower<'_>, half: &View) -> Result<View> {
         let what = format!("{half} in f32");
         return Err(Error::Limit { what, limit });
     }
-    Ok(cx.scratch(Store::F32, half.shape.clone()))
+    // Never scratch that was used before: it may become another name for the tensor that it stands for.
+    let slot = cx.slot(SlotUse::Arena { bytes });
+    Ok(View::new(slot, Store::F32, half.shape.clone()))
 }
 
 /// The dispatches that copy floats to floats of another storage.

@@ -6,6 +6,7 @@
 
 pub mod attrs;
 pub mod bind;
+mod blocks;
 mod cells;
 mod compiled;
 mod control;
@@ -43,6 +44,7 @@ mod values;
 mod weight;
 
 pub use attrs::{Attr, Attrs};
+pub use blocks::{Along, Blocks};
 pub use coverage::{Coverage, LateNode, coverage};
 pub use dim::{Bindings, Dim, Symbol};
 pub use error::{Error, Result};

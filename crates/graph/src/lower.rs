@@ -1,5 +1,6 @@
 //! From a node with plain sizes to dispatches: what an operator sees when it is placed and lowered.
 
+use crate::convert::to_device;
 use crate::fact::Facts;
 use crate::model::lock;
 use crate::weight::WeightId;
@@ -7,6 +8,7 @@ use crate::{Error, Fact, Op, Result, Weight};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use tilewright_device::{Caps, Dispatch, Slot};
 use tilewright_kernels::{Choices, Chosen, Epilogue, Function, Store, Target, View, map_epilogue};
@@ -204,6 +206,10 @@ pub struct Lower<'a> {
     pub(crate) emitted: Vec<Dispatch>,
     /// What a fused node does to the product, until its product takes it.
     pub(crate) epilogue: Option<(Function, Vec<View>)>,
+    /// Large constants that were loaded to make forms of them: the next form of the node does not load them again.
+    pub(crate) held: Vec<HostTensor>,
+    /// Scratch that nothing reads any more.
+    pub(crate) spare: Vec<Slot>,
 }
 
 impl Lower<'_> {
@@ -289,10 +295,67 @@ impl Lower<'_> {
     /// Space for intermediate results, live only within this node. What no binding holds is an [`Error::Limit`] of the plan.
     pub fn scratch(&mut self, store: Store, shape: impl Into<Vec<usize>>) -> View {
         let shape = shape.into();
-        let slot = self.slot(SlotUse::Arena {
-            bytes: store.bytes(&shape),
-        });
+        let bytes = store.bytes(&shape);
+        let fits = |slot: &Slot| {
+            let SlotUse::Arena { bytes: held } = self.slots[slot.0 as usize] else {
+                return false;
+            };
+            bytes <= held && held <= bytes.saturating_mul(2)
+        };
+        let slot = match self.spare.iter().position(fits) {
+            Some(at) => self.spare.swap_remove(at),
+            None => self.slot(SlotUse::Arena { bytes }),
+        };
         View::new(slot, store, shape)
+    }
+
+    /// Scratch in the slots from `first` on is free for what is emitted from now on.
+    pub(crate) fn free(&mut self, first: usize) {
+        let slots = (first..self.slots.len()).map(|i| Slot(i as u32));
+        let scratch = |s: &Slot| matches!(self.slots[s.0 as usize], SlotUse::Arena { .. });
+        self.spare.extend(slots.filter(scratch));
+    }
+
+    /// Rows along axis 0 of input `i`: of a constant that one binding does not hold in a buffer of their own. `rows` begin where a
+    /// binding may begin.
+    pub(crate) fn rows_of(&mut self, i: usize, rows: Range<usize>) -> Result<View> {
+        let input = self.input(i)?;
+        let mut shape = input.shape.clone();
+        shape[0] = rows.len();
+        let limit = self.caps.limits.binding_bytes;
+        if self.weight(i).is_some() && input.span.bytes > limit {
+            let part = self.constant_rows(i, 1, rows)?;
+            return Ok(View { shape, ..part });
+        }
+        let each = input.store.bytes(&input.shape[1..]);
+        let mut span = input.span;
+        span.offset += rows.start as u64 * each;
+        span.bytes = rows.len() as u64 * each;
+        Ok(View { span, shape, ..input })
+    }
+
+    /// Rows of the constant input `i`, as `axes` leading axes count them, in a buffer of their own.
+    pub(crate) fn constant_rows(
+        &mut self,
+        i: usize,
+        axes: usize,
+        rows: Range<usize>,
+    ) -> Result<View> {
+        let (input, caps) = (self.input(i)?, self.caps);
+        let dtype = match input.store {
+            Store::F32 => DType::F32,
+            Store::F16 => DType::F16,
+            Store::I32 => DType::I32,
+            _ => DType::U32,
+        };
+        self.derived(i, format!("rows {rows:?} of {axes} axes"), |t| {
+            let row = t.shape()[axes..].iter().product::<usize>();
+            let bytes = row * t.dtype().size_bytes();
+            let part = &t.bytes()[rows.start * bytes..rows.end * bytes];
+            let part = HostTensor::from_bytes(t.dtype(), vec![rows.len(), row], part)?;
+            let stored = to_device(&part, "constant", caps)?;
+            Ok(HostTensor::from_bytes(dtype, vec![rows.len(), row], &stored)?)
+        })
     }
 
     /// A tensor made once from the constant input `i` (packed weights). `key` names the form and everything it
@@ -318,7 +381,13 @@ impl Lower<'_> {
             found.ok_or_else(|| self.error(format!("input {i} must be constant")))
         };
         let sources = inputs.iter().map(constant).collect::<Result<Vec<_>>>()?;
-        let made = self.derived.get(&sources, key.into(), make)?;
+        let limit = self.caps.limits.binding_bytes;
+        let held = &mut self.held;
+        let made = self.derived.get(&sources, key.into(), |loaded| {
+            let large = loaded.iter().filter(|t| t.bytes().len() as u64 > limit);
+            held.extend(large.cloned());
+            make(loaded)
+        })?;
         self.constant_slot(made)
     }
 
@@ -373,22 +442,6 @@ impl Lower<'_> {
     pub(crate) fn slot(&mut self, slot: SlotUse) -> Slot {
         self.slots.push(slot);
         Slot((self.slots.len() - 1) as u32)
-    }
-
-    /// An error where scratch, in the slots from `first` on, is larger than a binding may be.
-    pub(crate) fn check_scratch(&self, first: usize) -> Result<()> {
-        let limit = self.caps.limits.binding_bytes;
-        let scratch = self.slots[first..].iter().map(|slot| match slot {
-            SlotUse::Arena { bytes } => *bytes,
-            _ => 0,
-        });
-        match scratch.max().filter(|bytes| *bytes > limit) {
-            Some(bytes) => Err(Error::Limit {
-                what: format!("{bytes} bytes of scratch"),
-                limit,
-            }),
-            None => Ok(()),
-        }
     }
 }
 

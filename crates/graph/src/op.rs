@@ -1,5 +1,6 @@
 //! What an operator is. Each lives in one file of [`crate::ops`] and is listed once, in its `ops!`.
 
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::{Attrs, Fact, Result};
@@ -65,6 +66,11 @@ pub trait Operator: Clone + fmt::Debug + Sized {
     /// after.
     fn half(&self, _: Operand) -> bool {
         false
+    }
+
+    /// How the node is computed where one binding of the adapter does not hold its tensors.
+    fn blocks(&self, _: &Placing<'_>) -> Blocks {
+        Blocks::none()
     }
 
     /// Examples that drive every generic test: reference against inference, device against reference.
@@ -228,6 +234,10 @@ pub trait CustomOp: fmt::Debug + ThreadSafe {
     fn half(&self, _: Operand) -> bool {
         false
     }
+    /// See [`Operator::blocks`].
+    fn blocks(&self, _: &Placing<'_>) -> Blocks {
+        Blocks::none()
+    }
 }
 
 /// Makes the enum of all operators and its dispatch. The only place to name a new operator.
@@ -308,6 +318,11 @@ macro_rules! ops {
             /// See [`Operator::half`].
             pub fn half(&self, operand: crate::Operand) -> bool {
                 match self { $(Op::$ty(op) => op.half(operand),)* Op::Custom(op) => op.half(operand) }
+            }
+
+            /// See [`Operator::blocks`].
+            pub fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+                match self { $(Op::$ty(op) => op.blocks(cx),)* Op::Custom(op) => op.blocks(cx) }
             }
 
             /// See [`Operator::work`].

@@ -4,14 +4,14 @@
 //! schedule: the rest becomes a graph of its own, with the values it needs as inputs, that is specialised and planned
 //! when these values are there.
 
-use crate::lower::{Place, place, storage};
-use crate::op::Operand;
+use crate::blocks;
+use crate::fact::Facts;
+use crate::lower::{Place, Placing};
 use crate::passes::Known;
 use crate::{Error, Fact, Graph, Op, Result, Value};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tilewright_device::Caps;
-use tilewright_kernels::Store;
 use tilewright_tensor::HostTensor;
 
 /// A stretch of nodes that run in the same place.
@@ -80,32 +80,20 @@ fn placed(graph: &Graph, index: usize, read: &HashSet<Value>, caps: &Caps) -> Pl
     let node = &graph.nodes()[index];
     let inputs = graph.facts(&node.inputs);
     let outputs: Vec<Fact> = node.outputs.iter().flatten().cloned().collect();
-    let limit = caps.limits.binding_bytes;
-    // What a kernel does not take in f16 is cast to f32 for it.
-    let halves = node.op.half(Operand::Input(0)) && node.op.half(Operand::Output(0));
-    let each = |f: &Fact| match storage(f.dtype, caps) {
-        Some(Store::F16) if halves => 2,
-        _ => 4,
+    let cx = Placing {
+        inputs: Facts::new(node.op.name(), &inputs),
+        outputs: &outputs,
+        caps,
     };
-    let bytes = |f: &Fact| {
-        f.elements()
-            .known()
-            .and_then(|n| u64::try_from(n).ok()?.checked_mul(each(f)))
-    };
-    let over = |f: &&Fact| bytes(f).is_some_and(|n| n > limit);
-    // An output that nobody reads has no place, so its size does not matter.
-    let stored = (0..).zip(&node.outputs).filter_map(|(output, fact)| {
-        let node = index as u32;
-        fact.as_ref()
-            .filter(|_| read.contains(&Value { node, output }))
-    });
-    if let Some(fact) = inputs.iter().flatten().copied().chain(stored).find(over) {
-        return Place::host(format!(
-            "{}{:?} is over the binding limit of {limit} bytes",
-            fact.dtype, fact.shape
-        ));
+    let place = node.op.place(&cx);
+    if place != Place::Device {
+        return place;
     }
-    place(&node.op, &inputs, &outputs, caps)
+    let read = |output: usize| {
+        let (node, output) = (index as u32, output as u32);
+        read.contains(&Value { node, output })
+    };
+    blocks::gap(&node.op, &cx, read).map_or(place, Place::host)
 }
 
 /// Greedy: all host nodes that are ready, then all device nodes that are ready, and again.

@@ -291,7 +291,8 @@ pub(crate) fn implicit<'a>(
         (_, false, true) => "a_conv",
         (_, false, false) => "a_conv_any",
     };
-    let strides = [&[ic][..], &[group], &[oc]];
+    // `c_groups` knows the columns of a group.
+    let strides = [&[ic][..], &[group], &[0]];
     Ok(Product {
         kernel: KERNEL,
         m: shape.pixels(),

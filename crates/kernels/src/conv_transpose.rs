@@ -182,7 +182,8 @@ fn lowered(
     let step = [0, 1, 2].map(|i| shape.stride[i] / gcd(shape.stride[i], shape.dilation[i]));
     let vec = ic % 4 == 0;
     let part = if vec { "a_deconv" } else { "a_deconv_any" };
-    let strides = [&[ic, 0][..], &[group, 0], &[oc, 0]];
+    // `conv_phase` knows the columns of a group.
+    let strides = [&[ic, 0][..], &[group, 0], &[0, 0]];
     let product = Product {
         kernel: KERNEL,
         m: shape.images * shape.phase_size().iter().product::<usize>(),

@@ -7,6 +7,8 @@ use crate::fill::alike;
 use crate::flat::{dims, flat, words};
 use crate::{Error, Result, Store, View};
 
+mod pieces;
+
 const KERNEL: &str = "copy";
 /// Axes of a `dims` parameter.
 const AXES: usize = 8;
@@ -119,6 +121,10 @@ pub fn copy(caps: &Caps, a: &View, y: &View, region: &Region) -> Result<Vec<Disp
         return Ok(vec![]);
     }
     region.check(a, y)?;
+    let limit = caps.limits.binding_bytes;
+    if a.span.bytes > limit || y.span.bytes > limit {
+        return pieces::copy_in_pieces(caps, a, y, region);
+    }
     // Offsets are 32 bits in the shader.
     index(KERNEL, "the number of elements read from", a.elements())?;
     index(KERNEL, "the number of elements written to", y.elements())?;

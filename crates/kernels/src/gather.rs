@@ -1,12 +1,17 @@
 //! Gathers: elements and slices picked by index. Indices are int32 on the device; negative ones count from the end, and those
 //! outside are moved to the nearest element.
 
+use std::ops::Range;
+
 use tilewright_device::{Caps, Dispatch, Variant};
 
 use crate::copy::axes;
+use crate::error::index;
 use crate::fill::alike;
 use crate::flat::{dims, flat, words};
 use crate::{Error, Result, Store, Strides, View};
+
+const KERNEL: &str = "gather";
 
 /// The checks that all gathers share. False where there is nothing to do.
 pub(crate) fn ready(
@@ -29,7 +34,7 @@ pub(crate) fn ready(
         let what = format!("no elements in {:?} to pick from", a.shape);
         return Err(Error::shape(kernel, what));
     }
-    crate::error::index(kernel, "the number of elements", a.elements())?;
+    index(kernel, "the number of elements", a.elements())?;
     Ok(y.elements() > 0)
 }
 
@@ -50,10 +55,28 @@ pub fn gather(
     axis: usize,
     y: &View,
 ) -> Result<Vec<Dispatch>> {
-    const KERNEL: &str = "gather";
-    let Some(&size) = a.shape.get(axis) else {
-        return Err(Error::shape(KERNEL, format!("axis {axis} of {a}")));
-    };
+    let size = a.shape.get(axis).copied().unwrap_or(0);
+    gather_part(caps, a, indices, axis, 0..size, size, y)
+}
+
+/// [`gather`] from an axis of `size` elements of which `a` has `part`. What others are picked for is left as it is, so the parts
+/// of a tensor are gathered one after the other.
+///
+/// # Errors
+/// As [`gather`].
+pub fn gather_part(
+    caps: &Caps,
+    a: &View,
+    indices: &View,
+    axis: usize,
+    part: Range<usize>,
+    size: usize,
+    y: &View,
+) -> Result<Vec<Dispatch>> {
+    if a.shape.get(axis) != Some(&part.len()) || part.end > size {
+        let what = format!("{part:?} of {size} along axis {axis} of {a}");
+        return Err(Error::shape(KERNEL, what));
+    }
     let expected = [&a.shape[..axis], &indices.shape, &a.shape[axis + 1..]].concat();
     if expected != y.shape {
         let what = format!("{:?} is to be {expected:?}", y.shape);
@@ -66,7 +89,9 @@ pub fn gather(
     let width = if inner.is_multiple_of(4) { 4 } else { 1 };
     let variant = Variant::new("gather").alias("Word", words(y.store, width == 4));
     let dispatch = flat(KERNEL, caps, variant, y.elements() / width)?
-        .param("size", size as u32)
+        .param("size", index(KERNEL, "an axis", size)?)
+        .param("first", part.start as u32)
+        .param("held", part.len() as u32)
         .param("picks", indices.elements() as u32)
         .param("inner", (inner / width) as u32);
     Ok(bound(dispatch, a, indices, y))

@@ -21,6 +21,11 @@ pub enum Layout {
         /// Columns of a panel: [`panel_width`](crate::panel_width).
         width: usize,
     },
+    /// C only: in rows, as the columns from `first` on of longer ones.
+    Columns {
+        /// A multiple of 4.
+        first: usize,
+    },
 }
 
 /// A matrix, or one per batch.
@@ -51,7 +56,7 @@ pub struct Gemm<'a> {
     pub a: Operand<'a>,
     /// The right operand.
     pub b: Operand<'a>,
-    /// The result, in [`Layout::Rows`].
+    /// The result, in [`Layout::Rows`] or [`Layout::Columns`].
     pub c: Operand<'a>,
     /// What happens before the result is stored.
     pub epilogue: Option<&'a Epilogue>,
@@ -74,9 +79,11 @@ pub fn gemm_with(caps: &Caps, product: &Gemm<'_>, of: Loop) -> Result<Vec<Dispat
 
 fn lowered(on: Target<'_>, product: &Gemm<'_>, of: Option<Loop>) -> Result<Vec<Dispatch>> {
     let Gemm { m, n, k, .. } = *product;
-    if product.c.layout != Layout::Rows {
-        return Err(Error::shape(KERNEL, "C must lie in rows"));
-    }
+    let first = match product.c.layout {
+        Layout::Rows => None,
+        Layout::Columns { first } if first % 4 == 0 => Some(first),
+        _ => return Err(Error::shape(KERNEL, "C must lie in rows")),
+    };
     let strides = [&product.a, &product.b, &product.c].map(|of| &of.batch[..]);
     let batch = Batch::new(KERNEL, &product.batch, strides)?;
     if m == 0 || n == 0 || batch.count() == 0 {
@@ -84,12 +91,10 @@ fn lowered(on: Target<'_>, product: &Gemm<'_>, of: Option<Loop>) -> Result<Vec<D
     }
     inside("A", &product.a, m, k, batch.last(0))?;
     inside("B", &product.b, k, n, batch.last(1))?;
-    inside("C", &product.c, m, n, batch.last(2))?;
+    inside("C", &product.c, m, n, batch.last(2) + first.unwrap_or(0))?;
     let k_tail = k % 4 != 0;
-    let (a, b) = (
-        left(product, batch.is_vec(0))?,
-        right(product, batch.is_vec(1)),
-    );
+    let a = left(product, batch.is_vec(0))?;
+    let b = right(product, batch.is_vec(1))?;
     let lowered = Product {
         kernel: KERNEL,
         m,
@@ -98,7 +103,7 @@ fn lowered(on: Target<'_>, product: &Gemm<'_>, of: Option<Loop>) -> Result<Vec<D
         k_blocks: 1,
         k_search: 0,
         k_part: "k_whole",
-        c_part: "c_rows",
+        c_part: first.map_or("c_rows", |_| "c_columns"),
         batch,
         arithmetic: FLOAT,
         a,
@@ -119,6 +124,9 @@ fn lowered(on: Target<'_>, product: &Gemm<'_>, of: Option<Loop>) -> Result<Vec<D
     if a.part == "a_cols" || b.part == "b_rows" {
         dispatch.variant = dispatch.variant.set("K_TAIL", k_tail);
     }
+    if let Some(first) = first {
+        dispatch = dispatch.param("c_first", index(KERNEL, "the first column of C", first)?);
+    }
     if let Layout::Panels { width } = product.b.layout {
         dispatch.variant = dispatch.variant.set("PANEL", (width / 4) as u32);
     }
@@ -133,14 +141,16 @@ fn left<'a>(of: &Gemm<'a>, aligned: bool) -> Result<Loader<'a>> {
         Layout::Rows => ("a_rows_any", false),
         Layout::Cols if vec && of.m % 4 == 0 => ("a_cols", true),
         Layout::Cols => ("a_cols_any", false),
-        Layout::Panels { .. } => return Err(Error::shape(KERNEL, "A cannot lie in panels")),
+        Layout::Panels { .. } | Layout::Columns { .. } => {
+            return Err(Error::shape(KERNEL, "A must lie in rows or columns"));
+        }
     };
     let view = of.a.view;
     Ok(Loader { view, part, vec })
 }
 
 /// How B is loaded.
-fn right<'a>(of: &Gemm<'a>, aligned: bool) -> Loader<'a> {
+fn right<'a>(of: &Gemm<'a>, aligned: bool) -> Result<Loader<'a>> {
     let vec = of.b.ld % 4 == 0 && aligned;
     let (part, vec) = match of.b.layout {
         Layout::Rows if vec && of.n % 4 == 0 => ("b_rows", true),
@@ -148,9 +158,12 @@ fn right<'a>(of: &Gemm<'a>, aligned: bool) -> Loader<'a> {
         Layout::Cols if vec && of.k % 4 == 0 => ("b_cols", true),
         Layout::Cols => ("b_cols_any", false),
         Layout::Panels { .. } => ("b_panel", true),
+        Layout::Columns { .. } => {
+            return Err(Error::shape(KERNEL, "only C can be some columns of rows"));
+        }
     };
     let view = of.b.view;
-    Loader { view, part, vec }
+    Ok(Loader { view, part, vec })
 }
 
 /// Whether a matrix of `rows` x `cols` per batch, of which the last begins at `last`, lies inside its tensor.
@@ -158,7 +171,7 @@ fn inside(name: &str, of: &Operand<'_>, rows: usize, cols: usize, last: usize) -
     let elements = of.view.elements();
     index(KERNEL, "the number of elements", elements)?;
     let (count, width) = match of.layout {
-        Layout::Rows => (rows, cols),
+        Layout::Rows | Layout::Columns { .. } => (rows, cols),
         Layout::Cols => (cols, rows),
         Layout::Panels { width } => {
             let fits = width > 0 && width % 4 == 0 && of.ld == rows.next_multiple_of(4);

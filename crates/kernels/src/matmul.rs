@@ -1,5 +1,7 @@
 //! Matrix products by numpy's rules: batch axes broadcast, the last two axes are the matrices.
 
+use std::ops::Range;
+
 use tilewright_device::Dispatch;
 
 use crate::{Epilogue, Error, Gemm, Layout, Operand, Result, Target, View, gemm};
@@ -70,20 +72,43 @@ pub fn matmul_packed<'a>(
     c: &View,
     epilogue: Option<&Epilogue>,
 ) -> Result<Vec<Dispatch>> {
+    matmul_columns(on, a, trans_a, b, width, c, 0..c.last(), epilogue)
+}
+
+/// [`matmul_packed`] of some columns of B into the same columns of C, the first of them a multiple of 4: `b` holds these
+/// columns alone.
+///
+/// # Errors
+/// As [`matmul`].
+#[expect(clippy::too_many_arguments, reason = "matmul_packed and a range")]
+pub fn matmul_columns<'a>(
+    on: impl Into<Target<'a>>,
+    a: &View,
+    trans_a: bool,
+    b: &View,
+    width: usize,
+    c: &View,
+    columns: Range<usize>,
+    epilogue: Option<&Epilogue>,
+) -> Result<Vec<Dispatch>> {
     let ([ra, ca], batch_a) = split("A", a)?;
-    let ([rc, n], batch) = split("C", c)?;
+    let ([rc, ld], batch) = split("C", c)?;
     let (m, k) = if trans_a { (ca, ra) } else { (ra, ca) };
-    if rc != m {
+    if rc != m || columns.end > ld {
         let what = format!(
-            "{:?} (transposed: {trans_a}) times packed B into {:?}",
+            "{:?} (transposed: {trans_a}) times packed B into columns {columns:?} of {:?}",
             a.shape, c.shape
         );
         return Err(Error::shape(KERNEL, what));
     }
     let layout = if trans_a { Layout::Cols } else { Layout::Rows };
+    let of_c = match columns.start {
+        0 if columns.end == ld => Layout::Rows,
+        first => Layout::Columns { first },
+    };
     let mut product = Gemm {
         m,
-        n,
+        n: columns.len(),
         k,
         batch: batch.to_vec(),
         a: operand(a, layout, ca, strides("A", batch_a, ra * ca, batch)?),
@@ -93,7 +118,7 @@ pub fn matmul_packed<'a>(
             k.next_multiple_of(4),
             vec![0; batch.len()],
         ),
-        c: operand(c, Layout::Rows, n, strides("C", batch, m * n, batch)?),
+        c: operand(c, of_c, ld, strides("C", batch, m * ld, batch)?),
         epilogue,
     };
     merge_rows(&mut product);

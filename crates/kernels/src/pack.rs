@@ -1,5 +1,7 @@
 //! Constant operands laid out for the loops, on the host.
 
+use std::ops::Range;
+
 use tilewright_device::Caps;
 use tilewright_tensor::{DType, HostTensor};
 
@@ -18,6 +20,21 @@ pub fn panel_width(caps: &Caps) -> usize {
 /// # Errors
 /// [`Error::Shape`] for rank below 2 or a width that is no multiple of 4, and where memory is short.
 pub fn pack_b(b: &HostTensor, trans: bool, width: usize) -> Result<HostTensor> {
+    let axis = if trans { 2 } else { 1 };
+    let n = b.rank().checked_sub(axis).map_or(0, |axis| b.shape()[axis]);
+    pack_b_columns(b, trans, width, 0..n)
+}
+
+/// [`pack_b`] of some of the columns.
+///
+/// # Errors
+/// As [`pack_b`], and for columns that are not there.
+pub fn pack_b_columns(
+    b: &HostTensor,
+    trans: bool,
+    width: usize,
+    columns: Range<usize>,
+) -> Result<HostTensor> {
     let shape = b.shape().to_vec();
     let Some((batch, &[rows, cols])) = shape.split_last_chunk() else {
         return Err(Error::shape(
@@ -27,15 +44,19 @@ pub fn pack_b(b: &HostTensor, trans: bool, width: usize) -> Result<HostTensor> {
     };
     let (k, n) = if trans { (cols, rows) } else { (rows, cols) };
     let (k_stride, n_stride) = if trans { (1, cols) } else { (cols, 1) };
+    if columns.start > columns.end || columns.end > n {
+        let what = format!("columns {columns:?} of {n}");
+        return Err(Error::shape("pack_b", what));
+    }
     let blocks = Panels {
-        n,
+        n: columns.len(),
         k,
         blocks: 1,
         width,
     };
     let batches = batch.iter().product();
     let mut packed = blocks.pack(b, batches, |z, _, k, n| {
-        z * rows * cols + k * k_stride + n * n_stride
+        z * rows * cols + k * k_stride + (columns.start + n) * n_stride
     })?;
     let mut packed_shape = batch.to_vec();
     packed_shape.extend(blocks.shape());

@@ -53,6 +53,8 @@ mod graph_gpu_shapes;
 mod graph_gpu_shared_operands;
 #[path = "../../../crates/graph/tests/gpu_sizes.rs"]
 mod graph_gpu_sizes;
+#[path = "../../../crates/graph/tests/gpu_split.rs"]
+mod graph_gpu_split;
 #[path = "../../../crates/graph/tests/gpu_states.rs"]
 mod graph_gpu_states;
 #[path = "../../../crates/graph/tests/gpu_tune.rs"]

@@ -1,5 +1,6 @@
 //! Functions of two operands, each pair of elements on its own: the rows of [`crate::point`].
 
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -98,6 +99,10 @@ impl Operator for Binary {
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         point::lower(self, cx)
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::pointwise(cx.outputs)
     }
 
     fn half(&self, _: Operand) -> bool {

@@ -1,6 +1,7 @@
 //! Cast, CastLike and BitCast: other element types.
 
 use crate::attrs::dtype_code;
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -59,6 +60,10 @@ impl Operator for Cast {
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         point::lower(self, cx)
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::pointwise(cx.outputs)
     }
 
     fn half(&self, _: Operand) -> bool {
@@ -132,6 +137,10 @@ impl Operator for CastLike {
         point::lower(self, cx)
     }
 
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::pointwise(cx.outputs)
+    }
+
     fn half(&self, _: Operand) -> bool {
         true
     }
@@ -202,6 +211,10 @@ impl Operator for BitCast {
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         point::lower(self, cx)
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::pointwise(cx.outputs)
     }
 
     fn half(&self, _: Operand) -> bool {

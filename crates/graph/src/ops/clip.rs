@@ -1,5 +1,6 @@
 //! Clip: values limited to an interval.
 
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -87,6 +88,10 @@ impl Operator for Clip {
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         point::lower(self, cx)
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::pointwise(cx.outputs)
     }
 
     fn half(&self, _: Operand) -> bool {

@@ -1,6 +1,7 @@
 //! Concat: tensors one after another along an axis.
 
 use super::moving::{place, same_dtype, same_size};
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors, axis_index};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -107,6 +108,10 @@ impl Operator for Concat {
 
     fn moves(&self, _: usize) -> bool {
         true
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::copies(cx)
     }
 
     fn half(&self, _: Operand) -> bool {

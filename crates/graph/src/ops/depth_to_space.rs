@@ -164,6 +164,10 @@ impl Operator for DepthToSpace {
         input == 0
     }
 
+    fn blocks(&self, cx: &Placing<'_>) -> crate::Blocks {
+        crate::Blocks::copies(cx)
+    }
+
     fn half(&self, _: Operand) -> bool {
         true
     }
@@ -253,6 +257,10 @@ impl Operator for SpaceToDepth {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> crate::Blocks {
+        crate::Blocks::copies(cx)
     }
 
     fn half(&self, _: Operand) -> bool {

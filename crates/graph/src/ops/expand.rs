@@ -1,6 +1,7 @@
 //! Expand and Tile: repeated elements.
 
 use super::moving::{emit_copy, moved, place, same_size};
+use crate::blocks::Blocks;
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values, broadcast};
 use crate::lower::{Lower, Place, Placing};
@@ -53,6 +54,10 @@ impl Operator for Expand {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::copies(cx)
     }
 
     fn half(&self, _: Operand) -> bool {
@@ -160,6 +165,10 @@ impl Operator for Tile {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::copies(cx)
     }
 
     fn half(&self, _: Operand) -> bool {

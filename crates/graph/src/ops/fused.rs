@@ -1,6 +1,7 @@
 //! Fused: a product and the pointwise functions of its result, as one kernel; made by fusion.
 
 use super::{Conv, ConvTranspose, Gemm, Layout, MatMul, Window};
+use crate::blocks::{Along, Blocks};
 use crate::fact::{Facts, Inputs, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -136,6 +137,21 @@ impl Operator for Fused {
             Some(_) => Err(cx.error(format!("{} did not take its epilogue", self.op.name()))),
             None => Ok(()),
         }
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        let Ok((own, _)) = self.split(cx.inputs) else {
+            return Blocks::none();
+        };
+        let blocks = self.op.blocks(&Placing {
+            inputs: Inputs::new(self.op.name(), &own),
+            ..*cx
+        });
+        let mut inputs = blocks.inputs;
+        inputs.resize(self.count, blocks.rest);
+        // Operands of the epilogue.
+        let rest = Along::Broadcast;
+        Blocks { inputs, rest, ..blocks }
     }
 
     fn folds(&self) -> bool {

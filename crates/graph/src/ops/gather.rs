@@ -1,11 +1,13 @@
 //! Gather: slices of a tensor picked by index along one axis (an embedding table is the usual case).
 
 use super::moving::{element, moved, place};
+use crate::blocks::{Along, Blocks};
 use crate::fact::{Facts, Tensors, Values, axis_index};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
-use tilewright_kernels::gather;
+use tilewright_device::Caps;
+use tilewright_kernels::{View, gather, gather_part};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX Gather-13: `out[.., i.., ..] = data[.., indices[i..], ..]` along `axis`. Negative indices count from the end; those
@@ -60,9 +62,31 @@ impl Operator for Gather {
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         let (data, indices, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
         let axis = axis_index("Gather", self.axis, data.shape.len())?;
-        let dispatches = gather(cx.caps(), &data, &indices, axis, &y)?;
-        cx.emit(dispatches);
+        let size = data.shape[axis];
+        let per = rows_of_a_binding(cx.caps(), &data);
+        if axis > 0 || per >= size {
+            let dispatches = gather(cx.caps(), &data, &indices, axis, &y)?;
+            cx.emit(dispatches);
+            return Ok(());
+        }
+        for first in (0..size).step_by(per.max(1)) {
+            let rows = first..(first + per.max(1)).min(size);
+            let part = cx.rows_of(0, rows.clone())?;
+            let dispatches = gather_part(cx.caps(), &part, &indices, 0, rows, size, &y)?;
+            cx.emit(dispatches);
+        }
         Ok(())
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        let (Some(data), Some(indices)) = (cx.inputs.opt(0), cx.inputs.opt(1)) else {
+            return Blocks::none();
+        };
+        match axis_index("Gather", self.axis, data.rank()) {
+            Ok(0) => Blocks::rows(indices.rank(), [Along::Pieces, Along::Leading]),
+            Ok(axis) => Blocks::rows(axis, [Along::Leading, Along::Whole]),
+            Err(_) => Blocks::none(),
+        }
     }
 
     fn moves(&self, input: usize) -> bool {
@@ -98,6 +122,20 @@ impl Operator for Gather {
         }
         cases
     }
+}
+
+/// How many rows one binding holds, such that others can begin behind them.
+fn rows_of_a_binding(caps: &Caps, data: &View) -> usize {
+    let row = data.store.bytes(&data.shape[1..]).max(1);
+    let limit = caps.limits.binding_bytes;
+    if data.span.bytes <= limit {
+        return data.shape[0];
+    }
+    let mut step = 1;
+    while !(row * step).is_multiple_of(caps.limits.storage_align.into()) {
+        step *= 2;
+    }
+    (limit / row / step * step) as usize
 }
 
 #[cfg(test)]

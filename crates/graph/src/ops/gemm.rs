@@ -1,7 +1,8 @@
 //! Gemm: one matrix product with transposes, factors and a bias.
 
-use super::matmul::{multiply_on_device, place_product};
+use super::matmul::{multiply_on_device, place_product, product_blocks};
 use super::product::{Term, multiply};
+use crate::blocks::{Along, Blocks};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
@@ -113,6 +114,13 @@ impl Operator for Gemm {
         let epilogue = Epilogue::scaled(self.alpha, self.beta, bias.as_ref(), c.last())?;
         let epilogue = cx.epilogue(epilogue, c.last() % 4 == 0)?;
         multiply_on_device(cx, &a, self.trans_a, self.trans_b, &c, epilogue.as_ref())
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks {
+            rest: Along::Broadcast,
+            ..product_blocks(cx, self.trans_a, self.trans_b)
+        }
     }
 
     fn fuses(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Map: several pointwise operators as one, made by fusion.
 
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -80,6 +81,10 @@ impl Operator for Map {
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         point::lower(self, cx)
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::pointwise(cx.outputs)
     }
 
     fn half(&self, _: Operand) -> bool {

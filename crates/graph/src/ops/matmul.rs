@@ -1,13 +1,15 @@
 //! MatMul: products of matrices over broadcast batches.
 
 use super::product::{Term, multiply};
+use crate::blocks::{Along, Blocks};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, broadcast};
-use crate::lower::{Lower, Place, Placing};
+use crate::lower::{Lower, Place, Placing, storage};
 use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
 use std::num::Wrapping;
-use tilewright_kernels::{self as kernels, Epilogue, View};
+use tilewright_device::Caps;
+use tilewright_kernels::{self as kernels, Epilogue, Store, View};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX MatMul-13: `numpy.matmul`. A 1-D left operand is a row, a 1-D right one a column; that axis is dropped again.
@@ -65,6 +67,10 @@ impl Operator for MatMul {
         }
         let epilogue = cx.epilogue(None, c.last() % 4 == 0)?;
         multiply_on_device(cx, &a, false, false, &c, epilogue.as_ref())
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        product_blocks(cx, false, false)
     }
 
     fn fuses(&self) -> bool {
@@ -148,20 +154,64 @@ pub(super) fn multiply_on_device(
         b.shape.push(1);
     }
     let matrix = b.shape.len() == 2 || b.shape[..b.shape.len() - 2].iter().all(|&n| n == 1);
-    let dispatches = if cx.weight(1).is_some() && matrix {
-        let width = kernels::panel_width(cx.caps());
-        let shape = b.shape[b.shape.len() - 2..].to_vec();
-        let key = format!("panels {width} {shape:?} {trans_b}");
+    if cx.weight(1).is_none() || !matrix {
+        let dispatches = kernels::matmul(cx.target(), a, trans_a, &b, trans_b, c, epilogue)?;
+        cx.emit(dispatches);
+        return Ok(());
+    }
+    let width = kernels::panel_width(cx.caps());
+    let shape = b.shape[b.shape.len() - 2..].to_vec();
+    let (k, n) = (shape[usize::from(trans_b)], c.last());
+    let per = columns_of_a_binding(cx.caps(), k, b.store == Store::F16);
+    for first in (0..n).step_by(per.max(width)) {
+        let columns = first..(first + per.max(width)).min(n);
+        let mut key = format!("panels {width} {shape:?} {trans_b}");
+        if columns.len() < n {
+            key += &format!(" {columns:?}");
+        }
         let packed = cx.packed(1, &key, |b| {
-            let b = b.cast(DType::F32)?.reshape(shape)?;
-            Ok(kernels::pack_b(&b, trans_b, width)?)
+            let b = b.reshape(&shape[..])?;
+            let packed = kernels::pack_b_columns(&b, trans_b, width, columns.clone())?;
+            Ok(packed.cast(DType::F32)?)
         })?;
-        kernels::matmul_packed(cx.target(), a, trans_a, &packed, width, c, epilogue)?
-    } else {
-        kernels::matmul(cx.target(), a, trans_a, &b, trans_b, c, epilogue)?
-    };
-    cx.emit(dispatches);
+        let on = cx.target();
+        let dispatches =
+            kernels::matmul_columns(on, a, trans_a, &packed, width, c, columns, epilogue)?;
+        cx.emit(dispatches);
+    }
     Ok(())
+}
+
+/// How many columns of panels of `k` rows one binding holds.
+fn columns_of_a_binding(caps: &Caps, k: usize, half: bool) -> usize {
+    let width = kernels::panel_width(caps);
+    let row = width as u64 * if half { 2 } else { 4 };
+    let panel = row.saturating_mul(k.next_multiple_of(4) as u64).max(1);
+    let panels = caps.limits.binding_bytes / panel;
+    usize::try_from(panels).map_or(usize::MAX, |n| n.saturating_mul(width))
+}
+
+/// Rows of a product are those of A. A constant matrix B is bound by columns, any other as it is.
+pub(super) fn product_blocks(cx: &Placing<'_>, trans_a: bool, trans_b: bool) -> Blocks {
+    let (a, b, c) = (cx.inputs.opt(0), cx.inputs.opt(1), cx.outputs.first());
+    let (Some(a), Some(b), Some(c)) = (a, b, c) else {
+        return Blocks::none();
+    };
+    let one = |n: &Dim| n.known() == Some(1);
+    let batch = b.rank().saturating_sub(2);
+    if !b.shape[..batch].iter().all(one) {
+        return Blocks::rows(c.rank().saturating_sub(2), [Along::Broadcast; 2]);
+    }
+    let k = b.extent(batch + usize::from(trans_b && b.rank() > 1));
+    let half = storage(b.dtype, cx.caps) == Some(Store::F16);
+    let k = usize::try_from(k).unwrap_or(usize::MAX);
+    let right = match b.weight().is_some() && columns_of_a_binding(cx.caps, k, half) > 0 {
+        true => Along::Pieces,
+        false => Along::Whole,
+    };
+    let by_rows = !trans_a && b.rank() > 1 && a.rank() == c.rank();
+    let axes = if by_rows { c.rank().saturating_sub(1) } else { 0 };
+    Blocks::rows(axes, [Along::Leading, right])
 }
 
 /// The shape of a product by NumPy's rules.

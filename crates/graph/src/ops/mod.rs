@@ -1,5 +1,6 @@
 //! The operators, one file each (families of one shape share a file).
 
+use crate::blocks::Blocks;
 use crate::fact::Inputs;
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, CustomOp, Operator, ops};

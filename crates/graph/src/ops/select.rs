@@ -1,5 +1,6 @@
 //! Where: one of two tensors, element by element.
 
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -47,6 +48,10 @@ impl Operator for Where {
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         point::lower(self, cx)
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::pointwise(cx.outputs)
     }
 
     fn half(&self, _: Operand) -> bool {

@@ -1,6 +1,7 @@
 //! Slice: every step-th element of ranges of axes.
 
 use super::moving::{axes_of, emit_copy, moved, place};
+use crate::blocks::Blocks;
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values};
 use crate::lower::{Lower, Place, Placing};
@@ -204,6 +205,10 @@ impl Operator for Slice {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::copies(cx)
     }
 
     fn half(&self, _: Operand) -> bool {

@@ -1,6 +1,7 @@
 //! Split: ranges of an axis as tensors of their own.
 
 use super::moving::{emit_copy, moved, place};
+use crate::blocks::Blocks;
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values, axis_index};
 use crate::lower::{Lower, Place, Placing};
@@ -129,6 +130,10 @@ impl Operator for Split {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::copies(cx)
     }
 
     fn half(&self, _: Operand) -> bool {

@@ -1,6 +1,7 @@
 //! Transpose: axes in another order.
 
 use super::moving::{axes_of, emit_copy, moved, place, transposed};
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -72,6 +73,10 @@ impl Operator for Transpose {
 
     fn moves(&self, input: usize) -> bool {
         input == 0
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::copies(cx)
     }
 
     fn half(&self, _: Operand) -> bool {

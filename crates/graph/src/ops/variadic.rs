@@ -1,5 +1,6 @@
 //! Min, Max, Sum and Mean of any number of tensors.
 
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
@@ -108,6 +109,10 @@ impl Operator for Variadic {
     }
 
     /// As many inputs at once as the adapter can bind; what they give goes on with the next ones.
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::pointwise(cx.outputs)
+    }
+
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         let most = map_inputs(cx.caps()).max(2);
         let count = cx.input_count();
