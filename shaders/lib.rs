@@ -122,6 +122,7 @@ static FILES: &[(&str, &str)] = table! {
     "part/copy_same"
     "part/copy_spread"
     "part/deconv_quad"
+    "part/ending"
     "part/epilogue"
     "part/f_channels"
     "part/f_packed"

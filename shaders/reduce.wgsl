@@ -1,7 +1,9 @@
 //! Reduce: y[o, s, i] = after(the fold of before(x[o, k, i]) over k in chunk s of n). Output-centred: the same bits each run.
 //! Set:   ROWS LANES THREADS  T Acc Out (element, accumulator, result)
-//! Slots: L V A R Y narrow  start before combine turn after  share
+//! Slots: L V A R Y narrow  start before combine turn after  share  ending
 //#use walk
+//#use ending
+alias Last = Y;
 @group(0) @binding(X) var<storage, read> x: array<L>;
 @group(0) @binding(Y) var<storage, read_write> y: array<Y>;
 
@@ -26,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         }
         if stores(w, thread) {
             //#repeat i 4
-            if $iu <= last { y[w.out + $iu] = narrow(after(a$i)); }
+            if $iu <= last { y[w.out + $iu] = ending(narrow(after(a$i)), w.out + $iu); }
             //#end
         }
     } else {
@@ -43,6 +45,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
             a0 = combine(a0, before(x[w.at + k * w.by], w.first + k * w.skip));
         }
         let all = share(combine(combine(a0, a1), combine(a2, a3)), thread);
-        if stores(w, thread) { y[w.out] = narrow(after(all)); }
+        if stores(w, thread) { y[w.out] = ending(narrow(after(all)), w.out); }
     }
 }

@@ -1,9 +1,11 @@
 //! Softmax along n of x [outer, n, inner]: y = exp(x - m) / s, m being the maximum and s the sum of the numerators;
 //! with LOG its logarithm x - m - log(s).
 //! Set:   ROWS LANES THREADS LOG  T is f32 or f16, Acc = Out = f32
-//! Slots: L V  fold_lse  share
+//! Slots: L V  fold_lse  share  ending
 //#use walk
+//#use ending
 //#need LOG
+alias Last = V;
 @group(0) @binding(X) var<storage, read> x: array<L>;
 @group(0) @binding(Y) var<storage, read_write> y: array<L>;
 
@@ -37,6 +39,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     for (k = 0u; k < w.steps; k++) {
         let at = w.at + k * w.by;
         let v = V(x[at]) - all.m;
-        if LOG { y[at] = L(v - shift); } else { y[at] = L(power(v) * factor); }
+        if LOG { y[at] = L(ending(v - shift, at)); } else { y[at] = L(ending(power(v) * factor, at)); }
     }
 }

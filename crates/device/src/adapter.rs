@@ -104,7 +104,8 @@ impl GpuOptions {
 
     /// The bytes of one binding on a device that has `bytes`.
     pub(crate) fn binding_bytes(&self, bytes: u64) -> u64 {
-        self.binding_limit.map_or(bytes, |limit| bytes.min(limit & !15))
+        self.binding_limit
+            .map_or(bytes, |limit| bytes.min(limit & !15))
     }
 }
 

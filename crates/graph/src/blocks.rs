@@ -63,6 +63,18 @@ impl Blocks {
         }
     }
 
+    /// Rows of outputs and of input 0 that `axes` leading axes count; other inputs are needed whole.
+    pub fn leading(axes: usize) -> Blocks {
+        Blocks::rows(axes, [Along::Leading])
+    }
+
+    /// Rows before an axis of input 0, which counts from the end where it is negative.
+    pub fn before(cx: &Placing<'_>, axis: i64) -> Blocks {
+        let rank = cx.inputs.opt(0).map_or(0, Fact::rank) as i64;
+        let axis = if axis < 0 { axis + rank } else { axis };
+        Blocks::leading(usize::try_from(axis.min(rank)).unwrap_or(0))
+    }
+
     /// Lowering copies elements, in pieces where it has to; but a constant is uploaded as one.
     pub fn copies(cx: &Placing<'_>) -> Blocks {
         let constant = |i| cx.inputs.opt(i).is_some_and(|f| f.weight().is_some());
@@ -187,7 +199,13 @@ impl Cut {
 }
 
 /// Whether a block has its own rows of an input; none where blocks cannot be.
-fn cuts(tensor: &Tensor, along: Along, lead: &[usize], rank: usize, limits: &Limits) -> Option<bool> {
+fn cuts(
+    tensor: &Tensor,
+    along: Along,
+    lead: &[usize],
+    rank: usize,
+    limits: &Limits,
+) -> Option<bool> {
     match along {
         Along::Leading => (tensor.shape.get(..lead.len()) == Some(lead)).then_some(true),
         Along::Pieces => Some(false),
@@ -227,7 +245,9 @@ pub(crate) fn gap(op: &Op, cx: &Placing<'_>, read: impl Fn(usize) -> bool) -> Op
     });
     let outputs = (0..).zip(cx.outputs);
     let outputs = outputs.filter(|(i, fact)| read(*i) && is_over(fact, Operand::Output(*i)));
-    let mut over = inputs.chain(outputs.map(|(_, fact)| (fact, None))).peekable();
+    let mut over = inputs
+        .chain(outputs.map(|(_, fact)| (fact, None)))
+        .peekable();
     over.peek()?;
     let blocks = op.blocks(cx);
     let in_pieces = |input: Option<usize>| match input {
@@ -305,7 +325,9 @@ fn cut(op: &Op, given: &[Option<Fact>], made: &[Fact], cx: &Lower<'_>) -> Option
     let blocks = op.blocks(&placing);
     let limit = cx.caps.limits.binding_bytes;
     let over = |tensor: &Option<Tensor>| tensor.as_ref().is_some_and(|t| t.over(limit));
-    let mut stuck = (0..).zip(&inputs).filter(|(i, _)| blocks.along(*i) != Along::Pieces);
+    let mut stuck = (0..)
+        .zip(&inputs)
+        .filter(|(i, _)| blocks.along(*i) != Along::Pieces);
     if !stuck.any(|(_, t)| over(t)) && (blocks.pieces || !outputs.iter().any(over)) {
         return None;
     }
@@ -352,10 +374,88 @@ fn by_rows(op: &Op, cut: &Cut, cx: &mut Lower<'_>) -> Result<()> {
             spare: std::mem::take(&mut cx.spare),
         };
         half::lower(op, &mut part)?;
-        let Lower { emitted, chosen, held, spare, .. } = part;
+        let Lower {
+            emitted,
+            chosen,
+            held,
+            spare,
+            ..
+        } = part;
         (cx.chosen, cx.held, cx.spare) = (chosen, held, spare);
         cx.emitted.extend(emitted);
         cx.free(begin);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(shape: &[usize]) -> Option<Tensor> {
+        let shape = shape.to_vec();
+        Some(Tensor {
+            shape,
+            each: [4, 4],
+        })
+    }
+
+    /// Axes, rows of a block, and which inputs are cut, on a limit of so many bytes.
+    fn cut(
+        blocks: &Blocks,
+        inputs: &[&[usize]],
+        y: &[usize],
+        bytes: u64,
+    ) -> Option<(usize, usize, Vec<bool>)> {
+        let mut limits = Limits::webgpu_default();
+        limits.binding_bytes = bytes;
+        let inputs: Vec<_> = inputs.iter().map(|s| tensor(s)).collect();
+        let cut = Cut::new(blocks, y, &inputs, &[tensor(y)], &limits)?;
+        Some((cut.axes, cut.block, cut.inputs))
+    }
+
+    fn pointwise(rank: usize) -> Blocks {
+        Blocks::pointwise(&[Fact::sized(DType::F32, &vec![2; rank])])
+    }
+
+    #[test]
+    fn blocks_begin_where_bindings_may() {
+        // Rows of 132 bytes: only every 64th begins at a multiple of 256.
+        let of = |bytes| cut(&pointwise(2), &[&[1000, 33], &[33]], &[1000, 33], bytes);
+        assert_eq!(of(132 * 200), Some((1, 192, vec![true, false])));
+        assert_eq!(of(132 * 64), Some((1, 64, vec![true, false])));
+        // A row of less is every element alone, which the bias does not allow.
+        assert_eq!(of(132 * 63), None);
+        let alone = cut(&pointwise(2), &[&[1000, 33]], &[1000, 33], 132 * 63);
+        assert_eq!(alone, Some((2, 2048, vec![true])));
+    }
+
+    #[test]
+    fn inputs_that_broadcast_are_whole_or_cut() {
+        let y = [64, 4, 64];
+        let of = |x: &[usize]| cut(&pointwise(3), &[&y, x], &y, 16 << 10);
+        assert_eq!(of(&[64, 1, 64]), Some((1, 16, vec![true, true])));
+        assert_eq!(of(&[4, 64]), Some((1, 16, vec![true, false])));
+        assert_eq!(of(&[]), Some((1, 16, vec![true, false])));
+        // What is whole must fit.
+        assert_eq!(
+            cut(&pointwise(2), &[&[2, 8192], &[8192]], &[2, 8192], 16 << 10),
+            None
+        );
+    }
+
+    #[test]
+    fn what_lowering_binds_in_pieces_may_be_of_any_size() {
+        let shapes: [&[usize]; 2] = [&[100, 64], &[64, 1 << 20]];
+        let of = |right| {
+            cut(
+                &Blocks::rows(1, [Along::Leading, right]),
+                &shapes,
+                &[100, 1 << 20],
+                64 << 20,
+            )
+        };
+        assert_eq!(of(Along::Pieces), Some((1, 16, vec![true, false])));
+        assert_eq!(of(Along::Whole), None);
+    }
 }

@@ -11,7 +11,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use tilewright_device::{Caps, Dispatch, Slot};
-use tilewright_kernels::{Choices, Chosen, Epilogue, Function, Store, Target, View, map_epilogue};
+use tilewright_kernels::{
+    Choices, Chosen, Epilogue, Function, Store, Target, View, map_ending, map_epilogue,
+};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// Where a node runs.
@@ -331,7 +333,11 @@ impl Lower<'_> {
         let mut span = input.span;
         span.offset += rows.start as u64 * each;
         span.bytes = rows.len() as u64 * each;
-        Ok(View { span, shape, ..input })
+        Ok(View {
+            span,
+            shape,
+            ..input
+        })
     }
 
     /// Rows of the constant input `i`, as `axes` leading axes count them, in a buffer of their own.
@@ -354,7 +360,11 @@ impl Lower<'_> {
             let part = &t.bytes()[rows.start * bytes..rows.end * bytes];
             let part = HostTensor::from_bytes(t.dtype(), vec![rows.len(), row], part)?;
             let stored = to_device(&part, "constant", caps)?;
-            Ok(HostTensor::from_bytes(dtype, vec![rows.len(), row], &stored)?)
+            Ok(HostTensor::from_bytes(
+                dtype,
+                vec![rows.len(), row],
+                &stored,
+            )?)
         })
     }
 
@@ -432,6 +442,18 @@ impl Lower<'_> {
         let out = self.output(0)?;
         let all = map_epilogue(self.caps, own, &function, &operands, &out, quads)?;
         Ok(Some(all))
+    }
+
+    /// Adds a reduction, a normalisation or a softmax, whose last dispatch writes output 0, with what was fused to the node at
+    /// its end ([`tilewright_kernels::map_ending`]). An operator that calls this says so by [`crate::Operator::ends`].
+    pub fn emit_ended(&mut self, mut dispatches: Vec<Dispatch>) -> Result<()> {
+        if let Some((function, operands)) = self.epilogue.take() {
+            let (out, last) = (self.output(0)?, dispatches.pop());
+            let last = last.ok_or_else(|| self.error("nothing writes the output"))?;
+            dispatches.push(map_ending(self.caps, last, &function, &operands, &out)?);
+        }
+        self.emit(dispatches);
+        Ok(())
     }
 
     /// Adds dispatches, in order.

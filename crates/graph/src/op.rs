@@ -62,6 +62,11 @@ pub trait Operator: Clone + fmt::Debug + Sized {
         false
     }
 
+    /// True if lowering takes [`Lower::emit_ended`]: pointwise functions of output 0 that keep its type can be fused to it.
+    fn ends(&self) -> bool {
+        false
+    }
+
     /// True if lowering takes this operand, where it is f16, as it lies. Others are handed to it as f32, by a cast before or
     /// after.
     fn half(&self, _: Operand) -> bool {
@@ -230,6 +235,10 @@ pub trait CustomOp: fmt::Debug + ThreadSafe {
     fn fuses(&self) -> bool {
         false
     }
+    /// See [`Operator::ends`].
+    fn ends(&self) -> bool {
+        false
+    }
     /// See [`Operator::half`].
     fn half(&self, _: Operand) -> bool {
         false
@@ -313,6 +322,11 @@ macro_rules! ops {
             /// See [`Operator::fuses`].
             pub fn fuses(&self) -> bool {
                 match self { $(Op::$ty(op) => op.fuses(),)* Op::Custom(op) => op.fuses() }
+            }
+
+            /// See [`Operator::ends`].
+            pub fn ends(&self) -> bool {
+                match self { $(Op::$ty(op) => op.ends(),)* Op::Custom(op) => op.ends() }
             }
 
             /// See [`Operator::half`].

@@ -36,7 +36,11 @@ fn bound(g: &Graph, caps: &Caps, sizes: &Bindings) -> usize {
         assert!(span.bytes <= limit, "{name} of {} bytes", span.bytes);
     }
     for (_, weight) in plan.constants() {
-        assert!(weight.bytes() <= limit, "{} bytes of weight", weight.bytes());
+        assert!(
+            weight.bytes() <= limit,
+            "{} bytes of weight",
+            weight.bytes()
+        );
     }
     plan.dispatches().count()
 }
@@ -87,7 +91,10 @@ fn half(t: HostTensor) -> HostTensor {
 fn a_product_with_a_large_weight() {
     for (m, f16) in [(1, false), (5, false), (700, false), (5, true)] {
         let mut g = Graph::new();
-        let (x, w) = (samples::uniform(&[m, 80], 1), samples::uniform(&[80, 720], 2));
+        let (x, w) = (
+            samples::uniform(&[m, 80], 1),
+            samples::uniform(&[80, 720], 2),
+        );
         let (x, w) = if f16 { (half(x), half(w)) } else { (x, w) };
         let fact = Fact::sized(x.dtype(), x.shape());
         let a = g.input("x", Some(fact)).unwrap();
@@ -130,7 +137,116 @@ fn a_long_chain_of_symbolic_rows() {
     g.output("z", z);
     let mut sizes = Bindings::default();
     sizes.set(Symbol::new("rows"), 1000);
-    agrees(&g, 16 << 10, &[("x", samples::uniform(&[1000, 33], 1))], &sizes);
+    agrees(
+        &g,
+        16 << 10,
+        &[("x", samples::uniform(&[1000, 33], 1))],
+        &sizes,
+    );
+}
+
+/// An embedding and a head that share a table of 200 KiB: one binds rows of it, the other columns.
+#[test]
+fn a_language_model_with_tied_weights() {
+    for f16 in [false, true] {
+        let mut g = Graph::new();
+        let table = samples::uniform(&[800, 64], 1);
+        let table = g.constant(if f16 { half(table) } else { table });
+        let fact = Fact::new(DType::I64, [2usize.into(), Dim::symbol("length")]);
+        let ids = g.input("ids", Some(fact)).unwrap();
+        let x = add(&mut g, "Gather", &[table, ids]);
+        let w = g.constant(samples::uniform(&[64, 64], 2));
+        let w = if f16 { cast(&mut g, w) } else { w };
+        let y = add(&mut g, "MatMul", &[x, w]);
+        let y = add(&mut g, "Tanh", &[y]);
+        let y = add(&mut g, "Add", &[x, y]);
+        let perm = Attrs::new("Transpose").with("perm", vec![1i64, 0]);
+        let head = add_with(&mut g, "Transpose", perm, &[table]);
+        let y = add(&mut g, "MatMul", &[y, head]);
+        let y = add(&mut g, "Softmax", &[y]);
+        g.output("y", y);
+        let mut sizes = Bindings::default();
+        sizes.set(Symbol::new("length"), 19);
+        let ids = samples::integers(DType::I64, &[2, 19], 3, -800, 800);
+        agrees(&g, 32 << 10, &[("ids", ids)], &sizes);
+    }
+}
+
+fn cast(g: &mut Graph, x: Value) -> Value {
+    let to = Attrs::new("Cast").with("to", DType::F16);
+    add_with(g, "Cast", to, &[x])
+}
+
+/// A filter of 169 KiB or more by output channels, whose end adds the input.
+#[test]
+fn a_convolution_with_a_large_filter() {
+    for (channels, size) in [(72, 3), (208, 1)] {
+        let mut g = Graph::new();
+        let x = input(&mut g, &[2, channels, 5, 4]);
+        let w = g.constant(samples::uniform(&[channels, channels, size, size], 2));
+        let b = g.constant(samples::uniform(&[channels], 3));
+        let pads = vec![size as i64 / 2; 4];
+        let y = add_with(
+            &mut g,
+            "Conv",
+            Attrs::new("Conv").with("pads", pads),
+            &[x, w, b],
+        );
+        let y = add(&mut g, "Add", &[y, x]);
+        let y = add(&mut g, "Relu", &[y]);
+        g.output("y", y);
+        let feeds = [("x", samples::uniform(&[2, channels, 5, 4], 1))];
+        agrees(&g, 168 << 10, &feeds, &Bindings::default());
+    }
+}
+
+/// 8-bit products whose weight of 180 KiB, and with 300 rows x and y, are over the limit.
+#[test]
+fn products_of_8_bit_integers() {
+    for m in [3, 300] {
+        let mut g = Graph::new();
+        let fact = Fact::sized(DType::U8, &[m, 256]);
+        let x = g.input("x", Some(fact)).unwrap();
+        let w = g.constant(samples::integers(DType::I8, &[256, 720], 2, -128, 128));
+        let mut scalar = |dtype, v: f64| g.scalar(dtype, v).unwrap();
+        let (zero, one) = (scalar(DType::U8, 7.0), scalar(DType::I8, 1.0));
+        let (a, b, c) = (0.01, 0.02, 2.5);
+        let [a, b, c] = [a, b, c].map(|v| scalar(DType::F32, v));
+        let y = add(&mut g, "MatMulInteger", &[x, w, zero]);
+        let z = add(&mut g, "QLinearMatMul", &[x, a, zero, w, b, one, c, zero]);
+        g.output("y", y);
+        g.output("z", z);
+        let x = samples::integers(DType::U8, &[m, 256], 1, 0, 256);
+        agrees(&g, 48 << 10, &[("x", x)], &Bindings::default());
+    }
+}
+
+/// Joins, cuts and turns of tensors over the limit.
+#[test]
+fn copies_in_pieces() {
+    let mut g = Graph::new();
+    let x = input(&mut g, &[150, 130]);
+    let y = add_with(
+        &mut g,
+        "Concat",
+        Attrs::new("Concat").with("axis", 1i64),
+        &[x, x],
+    );
+    let y = add_with(
+        &mut g,
+        "Transpose",
+        Attrs::new("Transpose").with("perm", vec![1i64, 0]),
+        &[y],
+    );
+    let [starts, ends, axes] = [[3, 5], [259, 149], [0, 1]].map(|v| g.ints(&v).unwrap());
+    let y = add(&mut g, "Slice", &[y, starts, ends, axes]);
+    let shape = g.ints(&[2, 256, 144]).unwrap();
+    let y = add(&mut g, "Expand", &[y, shape]);
+    let z = add(&mut g, "Sin", &[y]);
+    g.output("y", y);
+    g.output("z", z);
+    let feeds = [("x", samples::uniform(&[150, 130], 1))];
+    agrees(&g, 40 << 10, &feeds, &Bindings::default());
 }
 
 fn cases_of(gpu: &Gpu) {

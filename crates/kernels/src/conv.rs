@@ -1,5 +1,7 @@
 //! Convolution in NHWC by implicit GEMM: m = output pixels, n = output channels of a group, k = kernel positions x channels.
 
+use std::ops::Range;
+
 use tilewright_device::{Caps, Dispatch};
 use tilewright_tensor::HostTensor;
 
@@ -50,6 +52,25 @@ pub enum Filter<'a> {
 }
 
 impl ConvShape {
+    /// The same with other output channels.
+    #[must_use]
+    pub fn part(&self, out_channels: usize) -> Self {
+        Self {
+            out_channels,
+            ..self.clone()
+        }
+    }
+
+    /// How many output channels of a packed filter, stored in `each` bytes an element, one binding holds; groups apart.
+    #[must_use]
+    pub fn channels_of_a_binding(&self, caps: &Caps, each: u64) -> usize {
+        let [blocks, k] = self.blocks();
+        let width = panel_width(caps);
+        let panel = (blocks * k.next_multiple_of(4) * width) as u64 * each;
+        let panels = caps.limits.binding_bytes / panel.max(1);
+        usize::try_from(panels).map_or(usize::MAX, |n| n.saturating_mul(width))
+    }
+
     /// The sizes of a convolution of X\[n, spatial.., channels\]; the spatial slices all have the rank, `pads` holds begins then
     /// ends as in ONNX. The output is floor((input + pads - dilation * (kernel - 1) - 1) / stride) + 1 along every axis.
     ///
@@ -261,14 +282,49 @@ fn lowered(
         ..implicit(shape, x, weights.loader, weights.group, FLOAT)?
     };
     let of = of.map_or_else(|| product.default_loop(on), Ok)?;
-    let mut dispatch = weights.params(product.dispatch(on.caps, of)?)?;
-    if !shape.is_pointwise() {
-        dispatch.variant = dispatch.variant.part("a_zero");
-    }
     let channels = index(KERNEL, "channels", shape.group_out())?;
-    Ok(vec![
-        input_params(shape, dispatch)?.param("group_cols", channels),
-    ])
+    let dispatch = weights.finish(shape, product.dispatch(on.caps, of)?)?;
+    Ok(vec![dispatch.param("group_cols", channels)])
+}
+
+/// [`conv`] of one group into some of its output channels, the first of them a multiple of 4: `filter` is packed for a convolution
+/// of these channels alone.
+///
+/// # Errors
+/// As [`conv`].
+pub fn conv_columns<'a>(
+    on: impl Into<Target<'a>>,
+    shape: &ConvShape,
+    x: &View,
+    filter: &View,
+    y: &View,
+    channels: Range<usize>,
+    epilogue: Option<&Epilogue>,
+) -> Result<Vec<Dispatch>> {
+    let on = on.into();
+    shape.check(KERNEL)?;
+    hold(shape, x, y)?;
+    let fits = shape.groups == 1 && channels.start % 4 == 0 && channels.end <= shape.out_channels;
+    if !fits || channels.is_empty() {
+        let what = format!("output channels {channels:?} of {shape:?}");
+        return Err(Error::shape(KERNEL, what));
+    }
+    if y.elements() == 0 {
+        return Ok(Vec::new());
+    }
+    let part = shape.part(channels.len());
+    let weights = Weights::new(on.caps, &part, Filter::Packed(filter))?;
+    let product = Product {
+        c: y,
+        c_ld: shape.out_channels,
+        c_part: "c_columns",
+        epilogue,
+        ..implicit(&part, x, weights.loader, weights.group, FLOAT)?
+    };
+    let first = index(KERNEL, "the first channel", channels.start)?;
+    let of = product.default_loop(on)?;
+    let dispatch = weights.finish(&part, product.dispatch(on.caps, of)?)?;
+    Ok(vec![dispatch.param("c_first", first)])
 }
 
 /// The product that a convolution is; C is still the input.
@@ -368,6 +424,15 @@ impl<'a> Weights<'a> {
             step,
             group,
         })
+    }
+
+    /// Adds what the parts need that read X and the filter.
+    fn finish(&self, shape: &ConvShape, dispatch: Dispatch) -> Result<Dispatch> {
+        let mut dispatch = self.params(dispatch)?;
+        if !shape.is_pointwise() {
+            dispatch.variant = dispatch.variant.part("a_zero");
+        }
+        input_params(shape, dispatch)
     }
 
     fn params(&self, dispatch: Dispatch) -> Result<Dispatch> {

@@ -42,7 +42,7 @@ pub fn conv8<'a>(
     scratch: Option<&View>,
 ) -> Result<Vec<Dispatch>> {
     let (on, words) = (on.into(), shape.in_words()?);
-    let Int8B::Packed { words: panels, .. } = filter else {
+    let Some(panels) = filter.panels() else {
         return Err(Error::shape(KERNEL, "the filter must be packed"));
     };
     hold(shape, x, y)?;

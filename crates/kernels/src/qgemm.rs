@@ -42,11 +42,39 @@ pub enum Int8B<'a> {
         columns: &'a View,
         /// Whether all zero points are 0 for int8 (128 for uint8): rows of A need not be summed.
         symmetric: bool,
+        /// The first column of C that `words` are for, and the one behind them, where these are not all. The first is a
+        /// multiple of 4; `columns` are those of all. Not for convolutions.
+        part: Option<[usize; 2]>,
     },
     /// \[.., k, n\] of packed 8-bit integers, and its zero point.
     Rows(&'a View, Zero<'a>),
     /// \[.., n, k\] of packed 8-bit integers, and its zero point.
     Cols(&'a View, Zero<'a>),
+}
+
+impl<'a> Int8B<'a> {
+    /// The packed words, if they are of all columns.
+    pub(crate) fn panels(&self) -> Option<&'a View> {
+        match *self {
+            Int8B::Packed { words, part, .. } if part.is_none() => Some(words),
+            _ => None,
+        }
+    }
+
+    /// Whether it has only some of `all` columns of C, and how many.
+    fn columns(&self, all: usize) -> Result<(bool, usize)> {
+        let Int8B::Packed {
+            part: Some(part), ..
+        } = *self
+        else {
+            return Ok((false, all));
+        };
+        let [first, end] = part;
+        if first % 4 != 0 || first > end || end > all {
+            return Err(Error::shape(KERNEL, format!("columns {part:?} of {all}")));
+        }
+        Ok((true, end - first))
+    }
 }
 
 /// Bytes of scratch that a product of m x n for each of `batches` needs: see [`matmul8`]. 0 where nothing is summed.
@@ -107,14 +135,16 @@ pub fn matmul8<'a>(
 ) -> Result<Vec<Dispatch>> {
     let on = on.into();
     let ([m, k], _) = split("A", a)?;
-    let ([rows, n], _) = split("C", c)?;
+    let ([rows, all], _) = split("C", c)?;
+    let (part, n) = b.columns(all)?;
+    let c_part = if part { "c_columns" } else { "c_rows" };
     let kw = k.div_ceil(4);
     let a_read = Read::left(on.caps, a)?;
     let operand = RightOperand::new(on.caps, &b, k, n)?;
     if rows != m || operand.shape.is_some_and(|shape| shape != [k, n]) {
         return Err(Error::shape(KERNEL, format!("{a} times {b:?} into {c}")));
     }
-    let c_ld = columns(c, n);
+    let c_ld = columns(c, all);
     let batch = batches(a, m * kw, &operand, c, m * c_ld)?;
     if m == 0 || n == 0 || batch.count() == 0 {
         return Ok(Vec::new());
@@ -129,7 +159,7 @@ pub fn matmul8<'a>(
         k_blocks: 1,
         k_search: 0,
         k_part: "k_whole",
-        c_part: "c_rows",
+        c_part,
         arithmetic: arithmetic(a_read, c),
         a: Loader { view: a, part, vec },
         b: operand.loader(batch.is_vec(1)),
@@ -190,14 +220,17 @@ impl<'a> RightOperand<'a> {
         let kw = k.div_ceil(4);
         let flip_of = |view| Read::right(view).map(|read| ("b_flip", read.flip as usize));
         Ok(match b {
-            Int8B::Packed { words, .. } => Self {
+            Int8B::Packed { words, part, .. } => Self {
                 view: words,
                 shape: None,
                 batch: &[],
                 matrix: words.elements(),
                 part: ["b_panel"; 2],
                 vec: true,
-                params: vec![("b_ld", kw.next_multiple_of(4))],
+                params: [("b_ld", kw.next_multiple_of(4))]
+                    .into_iter()
+                    .chain(part.map(|[first, _]| ("c_first", first)))
+                    .collect(),
                 panel: Some(panel_width(caps)),
             },
             Int8B::Cols(view, _) => {

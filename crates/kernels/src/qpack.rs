@@ -1,5 +1,7 @@
 //! Constant operands of int8 products, laid out on the host: words of four along k, uint8 made int8.
 
+use std::ops::Range;
+
 use tilewright_device::Caps;
 use tilewright_tensor::{DType, HostTensor};
 
@@ -26,6 +28,20 @@ pub(crate) fn as_int8(from: &HostTensor) -> Result<Vec<i8>> {
 /// # Errors
 /// [`Error::Shape`] for another rank or dtype.
 pub fn pack_b8(caps: &Caps, b: &HostTensor, trans: bool) -> Result<HostTensor> {
+    let n = b.shape().get(usize::from(!trans)).copied().unwrap_or(0);
+    pack_b8_columns(caps, b, trans, 0..n)
+}
+
+/// [`pack_b8`] of some of the columns.
+///
+/// # Errors
+/// As [`pack_b8`], and for columns that are not there.
+pub fn pack_b8_columns(
+    caps: &Caps,
+    b: &HostTensor,
+    trans: bool,
+    columns: Range<usize>,
+) -> Result<HostTensor> {
     let &[rows, cols] = &b.shape()[..] else {
         return Err(Error::shape(
             KERNEL,
@@ -33,15 +49,19 @@ pub fn pack_b8(caps: &Caps, b: &HostTensor, trans: bool) -> Result<HostTensor> {
         ));
     };
     let (depth, n) = if trans { (cols, rows) } else { (rows, cols) };
+    if columns.start > columns.end || columns.end > n {
+        return Err(Error::shape(KERNEL, format!("columns {columns:?} of {n}")));
+    }
     let values = as_int8(b)?;
     let panels = Panels {
-        n,
+        n: columns.len(),
         k: depth.div_ceil(4),
         blocks: 1,
         width: panel_width(caps),
     };
     let words = words(&values, &panels, 1, |_, _, word, byte, n| {
         let k = 4 * word + byte;
+        let n = columns.start + n;
         (k < depth).then_some(if trans { n * cols + k } else { k * cols + n })
     });
     HostTensor::from_vec(panels.shape(), words).map_err(host)

@@ -51,7 +51,10 @@ impl Winograd {
         let most = MOST_BYTES.min(caps.limits.binding_bytes);
         let small = |form: &Self| {
             let bytes = |s: Vec<usize>| 4 * s.iter().product::<usize>() as u64;
-            form.scratch(shape).into_iter().all(|s| bytes(s) <= most)
+            let filter =
+                form.points() * shape.in_channels * shape.out_channels.next_multiple_of(64);
+            let fits = 4 * filter as u64 <= caps.limits.binding_bytes;
+            fits && form.scratch(shape).into_iter().all(|s| bytes(s) <= most)
         };
         let direct = direct_cost(shape);
         let forms = [Self::Two, Self::Four].into_iter().filter(small);
@@ -89,7 +92,7 @@ impl Winograd {
             return Err(Error::shape("pack_winograd", what));
         }
         let values = w.as_slice::<f32>().map_err(host)?;
-        let points = self.sizes()[1] * self.sizes()[1];
+        let points = self.points();
         let mut transformed = vec![0.0f32; points * oc * ic];
         for (pair, g) in values.chunks_exact(9).enumerate() {
             for (point, value) in self.transform(g).into_iter().enumerate() {
@@ -106,6 +109,11 @@ impl Winograd {
         panels.pack(&transformed, points, |point, _, k, n| {
             (point * oc + n) * ic + k
         })
+    }
+
+    /// Points of a tile.
+    fn points(self) -> usize {
+        self.sizes()[1] * self.sizes()[1]
     }
 
     /// Outputs and points along an axis.
@@ -173,7 +181,7 @@ impl Winograd {
 
     /// Nanoseconds on a software adapter, as [`direct_cost`].
     fn cost(self, shape: &ConvShape) -> f64 {
-        let points = self.sizes()[1] * self.sizes()[1];
+        let points = self.points();
         let tiles: usize = self.tiles(shape).iter().product();
         let (ic, oc) = (shape.in_channels, shape.out_channels);
         let moved = points * tiles * (2 * ic + oc) + shape.pixels() * oc;
@@ -301,7 +309,7 @@ impl Winograd {
             m,
             n,
             k,
-            batch: vec![self.sizes()[1] * self.sizes()[1]],
+            batch: vec![self.points()],
             a: operand(scratch.tiles, Layout::Rows, k, m * k),
             b: operand(
                 filter,

@@ -6,7 +6,7 @@ use common::check;
 use tilewright_device::{Caps, CoopMatrix, Slot};
 use tilewright_kernels::{
     ConvShape, Epilogue, Filter, Loop, Store, View, candidates, candidates_of, conv_with,
-    gemm_with, matmul, matmul_packed, panel_width,
+    gemm_with, matmul, matmul_columns, matmul_packed, panel_width,
 };
 use tilewright_kernels::{Gemm, Layout, Operand};
 
@@ -95,6 +95,29 @@ fn every_candidate_validates_with_an_epilogue_and_packed_b() {
         for of in candidates(&caps, 500, 300, 200, 1) {
             for dispatch in gemm_with(&caps, &product, of).unwrap() {
                 check(&caps, &dispatch);
+            }
+        }
+    }
+}
+
+/// Columns of C, those at the end included, that a part of B makes.
+#[test]
+fn columns_of_c_validate() {
+    for caps in all_caps() {
+        let width = panel_width(&caps);
+        let a = View::new(Slot(0), Store::F32, vec![3, 50, 20]);
+        for n in [300, 302] {
+            let c = View::new(Slot(2), Store::F32, vec![3, 50, n]);
+            for columns in [0..width, 64..64 + width, 256..n] {
+                let panels = columns.len().div_ceil(width);
+                let b = View::new(Slot(1), Store::F32, vec![panels, 20, width]);
+                let made = |columns| matmul_columns(&caps, &a, false, &b, width, &c, columns, None);
+                for dispatch in made(columns.clone()).unwrap() {
+                    check(&caps, &dispatch);
+                    assert!(dispatch.variant.parts.contains(&"c_columns"));
+                }
+                assert!(made(columns.start + 2..columns.end).is_err());
+                assert!(made(columns.start..n + 4).is_err());
             }
         }
     }

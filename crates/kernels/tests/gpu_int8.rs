@@ -123,6 +123,7 @@ fn a_constant_b_is_exact_with_every_sign_and_zero_point() {
                         words: &words,
                         columns: &columns,
                         symmetric,
+                        part: None,
                     };
                     let zero = Zero::Known(za);
                     let spare = scratch(&mut bench, 4, matmul8_scratch(m, n, 1, &zero, &b8));
@@ -239,6 +240,7 @@ fn results_are_requantised_per_column() {
                     words: &words,
                     columns: &columns,
                     symmetric: true,
+                    part: None,
                 };
                 let (za, zc) = if signed { (3, -5) } else { (120, 130) };
                 bench.run(
@@ -375,6 +377,7 @@ fn convolve(bench: &mut Bench, case: &Case, seed: u32, [sx, sw, on_device]: [boo
         words: &words,
         columns: &columns,
         symmetric: sw,
+        part: None,
     };
     let spare = scratch(bench, 5, conv8_scratch(&s, &zero, &filter));
     let dispatches = conv8(

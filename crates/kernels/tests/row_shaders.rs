@@ -6,9 +6,9 @@ mod common;
 use common::check;
 use tilewright_device::{Caps, Dispatch, Slot};
 use tilewright_kernels::{
-    Adjust, Form, Norm, Reduction, Running, Stats, Store, Total, View, arg_max, channel_norm,
-    channel_scratch, hardmax, lrn, nll_loss, nll_scratch, norm, reduce, reduce_scratch, scan,
-    softmax, top_k, top_k_scratch,
+    Adjust, Form, Function, Norm, Reduction, Running, Stats, Store, Total, View, arg_max,
+    channel_norm, channel_scratch, fill, hardmax, lrn, map_ending, nll_loss, nll_scratch, norm,
+    reduce, reduce_scratch, scan, softmax, top_k, top_k_scratch,
 };
 
 /// Shapes and an axis: rows and columns, of single elements and of four, short and long.
@@ -149,6 +149,44 @@ fn norms_validate() {
                 let dispatches = norm(&caps, &x, form, &y, by, adjust, None).unwrap();
                 check_all(&caps, &dispatches);
             }
+        }
+    }
+}
+
+/// A function of the result and another tensor at the end of everything that has one, in loads of one and of four.
+#[test]
+fn endings_validate() {
+    let text = "fn map(x0: vec4<f32>, x1: vec4<f32>) -> vec4<f32> { return x0 + x1; }";
+    let function = Function {
+        text: text.into(),
+        params: vec![],
+    };
+    for caps in all_caps() {
+        for (rows, columns) in [(6, 12), (6, 9), (3, 6000)] {
+            let shape = [rows, columns];
+            let (x, y) = (view(0, Store::F32, &shape), view(1, Store::F32, &shape));
+            let mut all = vec![];
+            for axis in [0, 1] {
+                let form = Form::along(&shape, axis);
+                let by = Norm::Variance(1e-5);
+                let norm = norm(&caps, &x, form, &y, by, Adjust::None, None);
+                let softmax = softmax(&caps, &x, axis, &y, true);
+                all.extend([norm, softmax].map(|made| (made.unwrap(), y.clone())));
+                let sum = view(1, Store::F32, &[shape[1 - axis]]);
+                let scratch = view(3, Store::U32, &[1 << 16]);
+                let kind = Reduction::Sum;
+                let made = reduce(&caps, &x, &[axis], &sum, kind, Some(&scratch)).unwrap();
+                all.push((made, sum));
+            }
+            for (mut dispatches, out) in all {
+                let last = dispatches.pop().unwrap();
+                let other = view(2, Store::F32, &out.shape);
+                let last = map_ending(&caps, last, &function, &[other], &out).unwrap();
+                dispatches.push(last);
+                check_all(&caps, &dispatches);
+            }
+            let other = fill(&caps, &y, 0).unwrap().remove(0);
+            assert!(map_ending(&caps, other, &function, &[], &y).is_err());
         }
     }
 }

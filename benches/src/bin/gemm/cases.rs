@@ -43,6 +43,7 @@ pub(crate) fn all(gpu: &Gpu, data: &Data) -> Result<Vec<Case>, AnyError> {
         words: &words,
         columns: &columns,
         symmetric: true,
+        part: None,
     };
     let a = view(INT_A, Store::Packed8 { signed: true });
     let int8 = matmul8(

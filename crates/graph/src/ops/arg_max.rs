@@ -1,5 +1,6 @@
 //! ArgMax, ArgMin: the index of the largest or smallest element along an axis.
 
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors, axis_index};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -101,6 +102,10 @@ impl Operator for ArgMax {
 
     fn place(&self, cx: &Placing<'_>) -> Place {
         cx.by_storage()
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::before(cx, self.axis)
     }
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use super::pool::{self, Pool};
 use super::window::{Layout, Window};
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -67,6 +68,10 @@ impl Operator for AveragePool {
 
     fn place(&self, cx: &Placing<'_>) -> Place {
         pool::place(cx)
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::before(cx, 1)
     }
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
@@ -157,6 +162,10 @@ impl Operator for LpPool {
 
     fn place(&self, cx: &Placing<'_>) -> Place {
         pool::place(cx)
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::before(cx, 1)
     }
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {

@@ -1,8 +1,9 @@
 //! Conv: the convolution of neural networks (a correlation), with groups, strides and dilations.
 
-use super::filter::{Weights, lower_winograd, quads, shape_of};
+use super::filter::{self, Weights, quads, shape_of};
 use super::product::Convolution;
 use super::window::{AutoPad, Layout, Window, three};
+use crate::blocks::{Along, Blocks};
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
@@ -77,10 +78,13 @@ impl Operator for Conv {
         let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, shape.groups));
         let epilogue = cx.epilogue(epilogue.transpose()?, quads(&shape))?;
         let (caps, depthwise) = (cx.caps().clone(), shape.is_depthwise());
+        if let Some(per) = filter::per_binding(cx, &shape)? {
+            return filter::by_channels(cx, &shape, &x, &y, per, epilogue.as_ref());
+        }
         if cx.weight(1).is_some()
             && let Some(form) = Winograd::of(&caps, &shape)
         {
-            return lower_winograd(cx, form, &shape, &x, &y, epilogue.as_ref());
+            return filter::lower_winograd(cx, form, &shape, &x, &y, epilogue.as_ref());
         }
         let weights = Weights::new(cx, &shape, "conv", |w| {
             Ok(if depthwise {
@@ -97,6 +101,13 @@ impl Operator for Conv {
         };
         cx.emit(dispatches);
         Ok(())
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        match self.group == 1 && filter::has_pieces(cx) {
+            true => Blocks::rows(1, [Along::Leading, Along::Pieces]),
+            false => Blocks::leading(1),
+        }
     }
 
     fn fuses(&self) -> bool {

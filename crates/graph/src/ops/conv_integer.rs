@@ -354,10 +354,15 @@ impl Quantised {
             scales,
         };
         let caps = cx.caps().clone();
-        let words = |w: &HostTensor| Ok(kernels::pack_filter8(&caps, shape, w)?);
+        let words = |w: &HostTensor, _| Ok(kernels::pack_filter8(&caps, shape, w)?);
         let same = |w: &HostTensor| Ok(w.clone());
-        let columns = Columns::new(cx, self.filter, filter_key(shape), &values, words, same)?;
-        let (zero, filter, y) = (Zero::Known(self.x_zero), columns.operand(), cx.output(0)?);
+        let (i, key) = (self.filter, filter_key(shape));
+        let columns = Columns::new(cx, i, key, &values, &[None], words, same)?;
+        let (zero, filter, y) = (
+            Zero::Known(self.x_zero),
+            columns.operands()[0],
+            cx.output(0)?,
+        );
         let bytes = kernels::conv8_scratch(shape, &zero, &filter);
         let narrow = self.y.as_ref().map(|_| int8::store8(cx.output_dtype(0)));
         let y_zero = self.y.as_ref().map_or(0, |y| y.0);

@@ -1,8 +1,8 @@
 //! What convolutions share when they are lowered: sizes, and the filter on the device.
 
 use super::window::Slide;
-use crate::Result;
-use crate::lower::Lower;
+use crate::lower::{Lower, Placing};
+use crate::{Fact, Result};
 use tilewright_kernels::{
     self as kernels, ConvShape, Epilogue, Filter, Region, Store, Strides, View, Winograd,
 };
@@ -124,4 +124,57 @@ pub(super) fn shape_of(
         dilation: axes(|s| s.dilation, 1),
         pad: axes(|s| s.before, 0),
     }
+}
+
+/// How many output channels of a constant filter of one group one binding holds, if it does not hold all.
+pub(super) fn per_binding(cx: &Lower<'_>, shape: &ConvShape) -> Result<Option<usize>> {
+    let each = cx.input(1)?.store.bytes(&[1]);
+    let per = shape.channels_of_a_binding(cx.caps(), each);
+    let packed = cx.weight(1).is_some() && shape.groups == 1;
+    Ok(Some(per).filter(|per| packed && (1..shape.out_channels).contains(per)))
+}
+
+/// Whether the filter is constant and one binding holds the panel of a few output channels, rounded up.
+pub(super) fn has_pieces(cx: &Placing<'_>) -> bool {
+    let constant = cx.inputs.opt(1).filter(|w| w.weight().is_some());
+    let shape = constant.and_then(Fact::known_shape);
+    let Some([_, channels, taps @ ..]) = shape.as_deref() else {
+        return false;
+    };
+    let rows = channels.next_multiple_of(4) * taps.iter().product::<usize>();
+    let panel = 4 * rows * kernels::panel_width(cx.caps);
+    panel as u64 <= cx.caps.limits.binding_bytes
+}
+
+/// Emits the convolution of one group with a constant filter that one binding does not hold: `per` output channels after the
+/// other.
+pub(super) fn by_channels(
+    cx: &mut Lower<'_>,
+    shape: &ConvShape,
+    x: &View,
+    y: &View,
+    per: usize,
+    epilogue: Option<&Epilogue>,
+) -> Result<()> {
+    let caps = cx.caps().clone();
+    for first in (0..shape.out_channels).step_by(per) {
+        let channels = first..(first + per).min(shape.out_channels);
+        let key = format!("conv {channels:?} {}", filter_key(shape));
+        let filter = cx.packed(1, &key, |w| {
+            let each = w.len() / w.shape()[0] * w.dtype().size_bytes();
+            let rows = &w.bytes()[channels.start * each..channels.end * each];
+            let mut sizes = w.shape().to_vec();
+            sizes[0] = channels.len();
+            let part = HostTensor::from_bytes(w.dtype(), sizes, rows)?.cast(DType::F32)?;
+            Ok(kernels::pack_filter(
+                &caps,
+                &shape.part(channels.len()),
+                &part,
+            )?)
+        })?;
+        let on = cx.target();
+        let part = kernels::conv_columns(on, shape, x, &filter, y, channels, epilogue)?;
+        cx.emit(part);
+    }
+    Ok(())
 }

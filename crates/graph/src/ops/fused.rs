@@ -1,6 +1,9 @@
-//! Fused: a product and the pointwise functions of its result, as one kernel; made by fusion.
+//! Fused: a product, a reduction or a normalisation and the pointwise functions of its result, as one kernel; made by fusion.
 
-use super::{Conv, ConvTranspose, Gemm, Layout, MatMul, Window};
+use super::{
+    Conv, ConvTranspose, Gemm, InstanceNormalization, LayerNormalization, Layout, MatMul, Softmax,
+    SoftmaxKind, Window,
+};
 use crate::blocks::{Along, Blocks};
 use crate::fact::{Facts, Inputs, Tensors};
 use crate::lower::{Lower, Place, Placing};
@@ -21,7 +24,7 @@ pub struct Fused {
 }
 
 impl Fused {
-    /// The program's first input is output 0 of `op`, which [`Op::fuses`].
+    /// The program's first input is output 0 of `op`, which [`Op::fuses`] or [`Op::ends`].
     pub(crate) fn new(op: Op, count: usize, program: Program) -> Fused {
         Fused {
             op: Box::new(op),
@@ -151,7 +154,11 @@ impl Operator for Fused {
         inputs.resize(self.count, blocks.rest);
         // Operands of the epilogue.
         let rest = Along::Broadcast;
-        Blocks { inputs, rest, ..blocks }
+        Blocks {
+            inputs,
+            rest,
+            ..blocks
+        }
     }
 
     fn folds(&self) -> bool {
@@ -167,7 +174,11 @@ impl Operator for Fused {
     }
 
     fn cases() -> Vec<Case> {
-        let cases = products().into_iter().chain(convolutions());
+        let cases = products()
+            .into_iter()
+            .chain(convolutions())
+            .chain(endings());
+        let cases = cases.chain(reductions()).chain(layer_norms());
         cases.flatten().collect()
     }
 }
@@ -295,12 +306,103 @@ fn convolutions() -> Vec<Option<Case>> {
     ]
 }
 
+/// A case of a reduction, as attributes name it, over axes that are given.
+fn reduced(name: &str, axes: &[i64], code: &str, x: &[usize], y: &[usize]) -> Option<Case> {
+    let op = Op::from_name(name, &Attrs::new(name).with("keepdims", false)).ok()?;
+    let program = Program::parse("f32 f32", code).ok()?;
+    let title = format!("{name} of {x:?} over {axes:?}");
+    let operand = samples::uniform(y, 2);
+    let inputs = vec![samples::uniform(x, 1), samples::ints(axes), operand];
+    let op = Fused::new(op, 2, program);
+    Some(Case::new(&title, op, inputs).constant(&[1]))
+}
+
+fn layer_norms() -> Vec<Option<Case>> {
+    let norm = |name, code, x: &[usize], r: &[usize]| {
+        let n = &x[x.len() - 1..];
+        let op = LayerNormalization::default();
+        case(name, op, 3, code, &[x, n, n, r])
+    };
+    vec![
+        norm(
+            "LayerNormalization, residual",
+            RESIDUAL,
+            &[2, 5, 8],
+            &[2, 5, 8],
+        ),
+        norm(
+            "LayerNormalization, by row",
+            RESIDUAL,
+            &[2, 5, 8],
+            &[2, 1, 1],
+        ),
+        norm(
+            "odd LayerNormalization, residual",
+            RESIDUAL,
+            &[5, 7],
+            &[5, 7],
+        ),
+        norm("odd LayerNormalization, bias", GELU, &[5, 7], &[7]),
+    ]
+}
+
+fn endings() -> Vec<Option<Case>> {
+    let softmax = |axis| Softmax {
+        kind: SoftmaxKind::Softmax,
+        axis,
+    };
+    let instance = InstanceNormalization { epsilon: 1e-5 };
+    let channels = |name, code, x: &[usize], others: &[&[usize]]| {
+        let shapes = [&[x, &x[1..2], &x[1..2]], others].concat();
+        case(name, instance.clone(), 3, code, &shapes)
+    };
+    vec![
+        case(
+            "Softmax, residual",
+            softmax(-1),
+            1,
+            RESIDUAL,
+            &[&[6, 12], &[6, 12]],
+        ),
+        case(
+            "odd Softmax, residual",
+            softmax(-1),
+            1,
+            RESIDUAL,
+            &[&[6, 11], &[6, 11]],
+        ),
+        case(
+            "Softmax of columns, Gelu",
+            softmax(0),
+            1,
+            GELU,
+            &[&[9, 8], &[8]],
+        ),
+        channels("InstanceNormalization, Relu", RELU, &[2, 3, 4, 6], &[]),
+        channels(
+            "odd InstanceNormalization",
+            RESIDUAL,
+            &[2, 3, 5, 7],
+            &[&[2, 3, 5, 7]],
+        ),
+    ]
+}
+
+fn reductions() -> Vec<Option<Case>> {
+    vec![
+        reduced("ReduceMean", &[1], RESIDUAL, &[6, 20], &[6]),
+        reduced("ReduceSum", &[0], GELU, &[9, 16], &[16]),
+        reduced("ReduceMax", &[0], RESIDUAL, &[9, 15], &[15]),
+        reduced("ReduceL2", &[0, 2], RESIDUAL, &[3, 8, 5], &[8]),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_case_is_a_program() {
-        assert_eq!(Fused::cases().len(), 16);
+        assert_eq!(Fused::cases().len(), 29);
     }
 }

@@ -1,5 +1,6 @@
 //! Global pooling: each channel reduced to one element.
 
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -98,6 +99,10 @@ impl Operator for GlobalPool {
         cx.floats_only()
     }
 
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::before(cx, 2)
+    }
+
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         let rank = cx.input(0)?.shape.len();
         let kind = match self.kind {
@@ -114,6 +119,10 @@ impl Operator for GlobalPool {
             kind,
             (of_none as f32).to_bits(),
         )
+    }
+
+    fn ends(&self) -> bool {
+        true
     }
 
     fn half(&self, _: Operand) -> bool {

@@ -1,6 +1,7 @@
 //! InstanceNormalization and GroupNormalization: channels, or groups of them, normalised one instance at a time.
 
 use crate::attrs::{dtype_code, dtype_from_code};
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -84,8 +85,7 @@ fn emit(cx: &mut Lower<'_>, per_row: usize, epsilon: f32) -> Result<()> {
         each,
     };
     let by = Norm::Variance(epsilon);
-    cx.emit(kernels::norm(cx.caps(), &x, form, &y, by, adjust, None)?);
-    Ok(())
+    cx.emit_ended(kernels::norm(cx.caps(), &x, form, &y, by, adjust, None)?)
 }
 
 fn inputs(shape: &[usize], dtype: DType) -> Vec<HostTensor> {
@@ -128,8 +128,16 @@ impl Operator for InstanceNormalization {
         cx.floats_only()
     }
 
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::before(cx, 1)
+    }
+
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         emit(cx, 1, self.epsilon)
+    }
+
+    fn ends(&self) -> bool {
+        true
     }
 
     fn half(&self, _: Operand) -> bool {
@@ -195,9 +203,17 @@ impl Operator for GroupNormalization {
         cx.floats_only()
     }
 
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::before(cx, 1)
+    }
+
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         let channels = cx.input(0)?.shape[1];
         emit(cx, channels / (self.groups.max(1) as usize), self.epsilon)
+    }
+
+    fn ends(&self) -> bool {
+        true
     }
 
     fn half(&self, _: Operand) -> bool {

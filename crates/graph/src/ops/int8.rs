@@ -109,7 +109,8 @@ impl LeftZero {
 
 /// A constant right operand in panels, and what is known of its columns.
 pub(super) struct Columns {
-    words: View,
+    /// Panels of all columns, or of parts of them with the first one of each and the one behind it.
+    words: Vec<(View, Option<[usize; 2]>)>,
     columns: View,
     symmetric: bool,
 }
@@ -134,13 +135,15 @@ impl ColumnValues {
 }
 
 impl Columns {
-    /// Of input `i`. `words` packs the panels, under `key`; `by_column` brings the columns to the front.
+    /// Of input `i`. `words` packs the panels of each of the `parts` (none: all columns), under `key`; `by_column` brings the
+    /// columns to the front.
     pub(super) fn new(
         cx: &mut Lower<'_>,
         i: usize,
         key: String,
         values: &ColumnValues,
-        words: impl FnOnce(&HostTensor) -> Result<HostTensor>,
+        parts: &[Option<[usize; 2]>],
+        words: impl Fn(&HostTensor, Option<[usize; 2]>) -> Result<HostTensor>,
         by_column: impl FnOnce(&HostTensor) -> Result<HostTensor>,
     ) -> Result<Columns> {
         let ColumnValues {
@@ -157,19 +160,31 @@ impl Columns {
         } else {
             0
         };
+        let mut packed = vec![];
+        for &part in parts {
+            let key = match part {
+                Some(columns) => format!("words {key} {columns:?}"),
+                None => format!("words {key}"),
+            };
+            packed.push((cx.derived(i, key, |b| words(b, part))?, part));
+        }
         Ok(Columns {
-            words: cx.derived(i, format!("words {key}"), words)?,
+            words: packed,
             columns,
             symmetric: zeros.iter().all(|&z| z == neutral),
         })
     }
 
-    pub(super) fn operand(&self) -> Int8B<'_> {
-        Int8B::Packed {
-            words: &self.words,
+    /// The operand for all columns, or for each part of them.
+    pub(super) fn operands(&self) -> Vec<Int8B<'_>> {
+        let operand = |(words, part)| Int8B::Packed {
+            words,
             columns: &self.columns,
             symmetric: self.symmetric,
-        }
+            part,
+        };
+        let words = self.words.iter().map(|(words, part)| (words, *part));
+        words.map(operand).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! LayerNormalization and RMSNormalization: each row over the last axes normalised by its own statistics.
 
 use crate::attrs::{dtype_code, dtype_from_code};
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors, axis_index, broadcast};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -22,6 +23,18 @@ pub struct LayerNormalization {
     pub epsilon: f32,
     /// The type of the statistics.
     pub stash_type: DType,
+}
+
+impl Default for LayerNormalization {
+    /// LayerNormalization along the last axis.
+    fn default() -> LayerNormalization {
+        LayerNormalization {
+            rms: false,
+            axis: -1,
+            epsilon: 1e-5,
+            stash_type: DType::F32,
+        }
+    }
 }
 
 impl LayerNormalization {
@@ -160,6 +173,10 @@ impl Operator for LayerNormalization {
         cx.floats_only()
     }
 
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::before(cx, self.axis)
+    }
+
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         let (x, scale) = (cx.input(0)?, cx.input(1)?);
         if x.elements() == 0 {
@@ -192,8 +209,11 @@ impl Operator for LayerNormalization {
             ]
         });
         let stats = stats.as_ref().map(|[mean, inverse]| [mean, inverse]);
-        cx.emit(kernels::norm(cx.caps(), &x, form, &y, by, adjust, stats)?);
-        Ok(())
+        cx.emit_ended(kernels::norm(cx.caps(), &x, form, &y, by, adjust, stats)?)
+    }
+
+    fn ends(&self) -> bool {
+        true
     }
 
     fn half(&self, _: Operand) -> bool {

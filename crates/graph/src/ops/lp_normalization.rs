@@ -131,7 +131,7 @@ impl Operator for LpNormalization {
         let axis = axis_index("LpNormalization", self.axis, x.shape.len())?;
         let by = if self.p == 1 { Norm::L1 } else { Norm::L2 };
         let form = Form::along(&x.shape, axis);
-        cx.emit(kernels::norm(
+        cx.emit_ended(kernels::norm(
             cx.caps(),
             &x,
             form,
@@ -139,8 +139,11 @@ impl Operator for LpNormalization {
             by,
             Adjust::None,
             None,
-        )?);
-        Ok(())
+        )?)
+    }
+
+    fn ends(&self) -> bool {
+        true
     }
 
     fn half(&self, _: Operand) -> bool {

@@ -210,7 +210,11 @@ pub(super) fn product_blocks(cx: &Placing<'_>, trans_a: bool, trans_b: bool) -> 
         false => Along::Whole,
     };
     let by_rows = !trans_a && b.rank() > 1 && a.rank() == c.rank();
-    let axes = if by_rows { c.rank().saturating_sub(1) } else { 0 };
+    let axes = if by_rows {
+        c.rank().saturating_sub(1)
+    } else {
+        0
+    };
     Blocks::rows(axes, [Along::Leading, right])
 }
 

@@ -2,10 +2,12 @@
 
 use super::int8::{self, ColumnValues, Columns, LeftZero};
 use super::matmul::{Product, product_shape};
+use crate::blocks::{Along, Blocks};
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
 use crate::{Attrs, Dim, Fact, Result, samples};
+use tilewright_device::Caps;
 use tilewright_kernels::{self as kernels, Int8B, View, Zero};
 use tilewright_tensor::{DType, HostTensor};
 
@@ -68,13 +70,17 @@ impl Operator for MatMulInteger {
                 scales: vec![1.0],
             };
             let columns = columns(cx, 1, b, &values)?;
-            let operand = columns.operand();
-            return multiply(cx, &a, a_zero.zero(), operand, [m, n, batches], &y, None);
+            let b = columns.operands();
+            return multiply(cx, &a, a_zero.zero(), &b, [m, n, batches], &y, None);
         }
         let b = int8::packed(cx, 1, b)?;
         let b_zero = LeftZero::new(cx, 3)?;
-        let operand = Int8B::Rows(&b, b_zero.zero());
-        multiply(cx, &a, a_zero.zero(), operand, [m, n, batches], &y, None)
+        let operand = [Int8B::Rows(&b, b_zero.zero())];
+        multiply(cx, &a, a_zero.zero(), &operand, [m, n, batches], &y, None)
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        blocks(cx, 1)
     }
 
     fn folds(&self) -> bool {
@@ -227,8 +233,12 @@ impl Operator for QLinearMatMul {
         };
         let columns = columns(cx, 3, b, &values)?;
         let y_zero = int8::integers(cx, 7, 0)?[0];
-        let operand = columns.operand();
-        multiply(cx, &a, a_zero, operand, [m, n, batches], &y, Some(y_zero))
+        let b = columns.operands();
+        multiply(cx, &a, a_zero, &b, [m, n, batches], &y, Some(y_zero))
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        blocks(cx, 3)
     }
 
     fn folds(&self) -> bool {
@@ -330,9 +340,22 @@ fn columns(
 ) -> Result<Columns> {
     let caps = cx.caps().clone();
     let key = format!("{shape:?}");
-    let words = |b: &HostTensor| Ok(kernels::pack_b8(&caps, &b.reshape(&shape[..])?, false)?);
+    let (k, n) = (shape[0], shape[1]);
+    let per = columns_of_a_binding(&caps, k).max(kernels::panel_width(&caps));
+    let parts: Vec<Option<[usize; 2]>> = match per >= n {
+        true => vec![None],
+        false => (0..n)
+            .step_by(per)
+            .map(|i| Some([i, (i + per).min(n)]))
+            .collect(),
+    };
+    let words = |b: &HostTensor, part: Option<[usize; 2]>| {
+        let [first, end] = part.unwrap_or([0, n]);
+        let b = b.reshape(&shape[..])?;
+        Ok(kernels::pack_b8_columns(&caps, &b, false, first..end)?)
+    };
     let by_column = |b: &HostTensor| int8::transposed(&b.reshape(&shape[..])?);
-    Columns::new(cx, i, key, values, words, by_column)
+    Columns::new(cx, i, key, values, &parts, words, by_column)
 }
 
 /// Emits the product of `m`, `n` and a number of batches; with a zero point `y` is of 8 bits.
@@ -340,26 +363,54 @@ fn multiply(
     cx: &mut Lower<'_>,
     a: &View,
     a_zero: Zero<'_>,
-    b: Int8B<'_>,
+    b: &[Int8B<'_>],
     [m, n, batches]: [usize; 3],
     y: &View,
     y_zero: Option<i32>,
 ) -> Result<()> {
-    let bytes = kernels::matmul8_scratch(m, n, batches, &a_zero, &b);
+    let bytes = b.iter();
+    let bytes = bytes.map(|b| kernels::matmul8_scratch(m, n, batches, &a_zero, b));
+    let bytes = bytes.max().unwrap_or(0);
     let narrow = y_zero.map(|_| int8::store8(cx.output_dtype(0)));
     int8::emit(cx, bytes, y, narrow, |cx, y, scratch| {
         let zero = y_zero.unwrap_or(0);
-        Ok(kernels::matmul8(
-            cx.target(),
-            a,
-            a_zero,
-            b,
-            y,
-            zero,
-            None,
-            scratch,
-        )?)
+        let mut all = vec![];
+        for &b in b {
+            let on = cx.target();
+            all.extend(kernels::matmul8(on, a, a_zero, b, y, zero, None, scratch)?);
+        }
+        Ok(all)
     })
+}
+
+/// How many columns of panels of `k` rows one binding holds.
+fn columns_of_a_binding(caps: &Caps, k: usize) -> usize {
+    let width = kernels::panel_width(caps);
+    let panel = 4 * width * k.div_ceil(4).next_multiple_of(4);
+    let panels = caps.limits.binding_bytes / (panel as u64).max(1);
+    usize::try_from(panels).map_or(usize::MAX, |n| n.saturating_mul(width))
+}
+
+/// Rows of a product are those of A, if all have one zero point. A constant matrix B, in input `b`, is bound by columns.
+fn blocks(cx: &Placing<'_>, b: usize) -> Blocks {
+    let (a, right, y) = (cx.inputs.opt(0), cx.inputs.opt(b), cx.outputs.first());
+    let (Some(a), Some(right), Some(y)) = (a, right, y) else {
+        return Blocks::none();
+    };
+    let shape = right.known_shape().filter(|_| right.weight().is_some());
+    let (Some(&[k, n]), true) = (shape.as_deref(), a.rank() > 1) else {
+        return Blocks::none();
+    };
+    let limit = cx.caps.limits.binding_bytes;
+    let table = 16 * (n as u64 + 3) <= limit;
+    let mut inputs = vec![Along::Leading];
+    inputs.resize(b, Along::Whole);
+    if table && columns_of_a_binding(cx.caps, k) > 0 {
+        inputs.push(Along::Pieces);
+    }
+    // The zero point of A.
+    let one = int8::elements(cx, 2).is_none_or(|n| n == 1);
+    Blocks::rows(if one { y.rank() - 1 } else { 0 }, inputs)
 }
 
 /// A tensor of all values of a narrow type.

@@ -1,6 +1,7 @@
 //! QuantizeLinear and DequantizeLinear: between floats and narrow integers, by scale and zero point.
 
 use crate::attrs::{dtype_code, dtype_from_code};
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors, axis_index};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operator};
@@ -119,6 +120,19 @@ impl Granularity {
         })
     }
 
+    /// Elements of one scale need no others; with a scale for each index of an axis, what lies before it can be cut.
+    fn blocks(self, cx: &Placing<'_>) -> Blocks {
+        let one = cx
+            .inputs
+            .opt(1)
+            .is_some_and(|s| s.elements().known() == Some(1));
+        match self.block_size {
+            0 if one => Blocks::before(cx, cx.inputs.opt(0).map_or(0, Fact::rank) as i64),
+            0 => Blocks::before(cx, self.axis),
+            _ => Blocks::none(),
+        }
+    }
+
     /// Refuses scales and zero points that do not fit, as far as sizes are known.
     fn check(self, inputs: Facts<'_>) -> Result<()> {
         let (x, scale) = (inputs.req(0)?, inputs.req(1)?);
@@ -225,6 +239,10 @@ impl Operator for QuantizeLinear {
             return Place::host("only f32 and f16 precision have a kernel");
         }
         cx.by_storage()
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        self.granularity.blocks(cx)
     }
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
@@ -355,6 +373,10 @@ impl Operator for DequantizeLinear {
 
     fn place(&self, cx: &Placing<'_>) -> Place {
         cx.by_storage()
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        self.granularity.blocks(cx)
     }
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {

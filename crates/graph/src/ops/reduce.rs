@@ -1,12 +1,13 @@
 //! Reductions: sum, mean, max, min, product, L1, L2, log-sum, log-sum-exp and sum of squares along axes.
 
+use crate::blocks::Blocks;
 use crate::dim::Dim;
 use crate::fact::{Facts, Tensors, Values};
 use crate::lower::{Lower, Place, Placing, is_stored};
 use crate::op::{Case, Operand, Operator};
 use crate::ops::groups::{Groups, axis_indices, from_integers, integers};
 use crate::{Attrs, Error, Fact, Result};
-use tilewright_kernels::{self as kernels, Store};
+use tilewright_kernels::{self as kernels, Store, View};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 mod cases;
@@ -246,6 +247,19 @@ impl Operator for Reduce {
         }
     }
 
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        let rank = cx.inputs.opt(0).map_or(0, Fact::rank);
+        let given = cx.inputs.opt(1).map(Fact::ints);
+        let axes = match given {
+            Some(None) => return Blocks::none(),
+            given => self.axes(given.flatten(), rank),
+        };
+        match axes {
+            Ok(axes) => Blocks::leading(axes.into_iter().min().unwrap_or(rank)),
+            Err(_) => Blocks::none(),
+        }
+    }
+
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         let x = cx.input(0)?;
         let axes = self.axes(cx.opt_ints(1)?, x.shape.len())?;
@@ -257,6 +271,10 @@ impl Operator for Reduce {
             }
         };
         emit(cx, &axes, self.kind.kernel(), of_none)
+    }
+
+    fn ends(&self) -> bool {
+        true
     }
 
     fn half(&self, _: Operand) -> bool {
@@ -277,19 +295,24 @@ pub(crate) fn emit(
 ) -> Result<()> {
     let (x, y) = (cx.input(0)?, cx.output(0)?);
     if x.elements() == 0 {
-        cx.emit(kernels::fill(cx.caps(), &y, of_none)?);
-        return Ok(());
+        return emit_fill(cx, &y, of_none);
     }
     let bytes = kernels::reduce_scratch(cx.caps(), &x.shape, axes);
     let scratch = (bytes > 0).then(|| cx.scratch(Store::U32, [bytes as usize / 4]));
-    cx.emit(kernels::reduce(
-        cx.caps(),
-        &x,
-        axes,
-        &y,
-        kind,
-        scratch.as_ref(),
-    )?);
+    let scratch = scratch.as_ref();
+    cx.emit_ended(kernels::reduce(cx.caps(), &x, axes, &y, kind, scratch)?)
+}
+
+/// Emits what reducing no elements gives, and what was fused to the node.
+fn emit_fill(cx: &mut Lower<'_>, y: &View, of_none: u32) -> Result<()> {
+    let Some((function, mut operands)) = cx.epilogue.take() else {
+        cx.emit(kernels::fill(cx.caps(), y, of_none)?);
+        return Ok(());
+    };
+    let filled = cx.scratch(y.store, y.shape.clone());
+    cx.emit(kernels::fill(cx.caps(), &filled, of_none)?);
+    operands.insert(0, filled);
+    cx.emit(kernels::map(cx.caps(), &function, &operands, y)?);
     Ok(())
 }
 

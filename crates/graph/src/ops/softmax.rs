@@ -1,5 +1,6 @@
 //! Softmax, LogSoftmax and Hardmax along one axis.
 
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors, axis_index};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -115,6 +116,10 @@ impl Operator for Softmax {
         cx.floats_only()
     }
 
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::before(cx, self.axis)
+    }
+
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {
         let (x, y) = (cx.input(0)?, cx.output(0)?);
         if x.elements() == 0 {
@@ -122,11 +127,14 @@ impl Operator for Softmax {
         }
         let axis = axis_index(self.name(), self.axis, x.shape.len())?;
         let log = self.kind == SoftmaxKind::LogSoftmax;
-        cx.emit(match self.kind {
+        cx.emit_ended(match self.kind {
             SoftmaxKind::Hardmax => kernels::hardmax(cx.caps(), &x, axis, &y)?,
             _ => kernels::softmax(cx.caps(), &x, axis, &y, log)?,
-        });
-        Ok(())
+        })
+    }
+
+    fn ends(&self) -> bool {
+        self.kind != SoftmaxKind::Hardmax
     }
 
     fn half(&self, _: Operand) -> bool {

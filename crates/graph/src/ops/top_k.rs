@@ -1,5 +1,6 @@
 //! TopK: the largest or smallest elements along an axis, and where they are.
 
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors, Values, axis_index};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
@@ -127,6 +128,10 @@ impl Operator for TopK {
 
     fn place(&self, cx: &Placing<'_>) -> Place {
         cx.by_storage_of(&[0])
+    }
+
+    fn blocks(&self, cx: &Placing<'_>) -> Blocks {
+        Blocks::before(cx, self.axis)
     }
 
     fn lower(&self, cx: &mut Lower<'_>) -> Result<()> {

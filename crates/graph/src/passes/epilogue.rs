@@ -1,13 +1,14 @@
-//! Fusion of pointwise operators to the products before them: bias, activation and residual become the epilogue.
+//! Fusion of pointwise operators to what is before them: bias, activation and residual become the epilogue of a product, or
+//! the ending of a reduction or a normalisation.
 
 use super::fuse::{Group, Groups};
 use super::rewrite;
 use crate::lower::{Place, is_stored, place};
 use crate::ops::Fused;
 use crate::point::Program;
-use crate::{Fact, Graph, Node, Result, Value};
-use std::collections::HashMap;
-use tilewright_device::Caps;
+use crate::{Dim, Fact, Graph, Node, Result, Value};
+use std::collections::{HashMap, HashSet};
+use tilewright_device::{AdapterKind, Caps};
 
 /// Operands of an epilogue besides the product.
 const MOST_OPERANDS: usize = 4;
@@ -16,11 +17,11 @@ const MOST_OPERANDS: usize = 4;
 /// [`super::fuse()`], which makes one node of several.
 pub fn epilogues(graph: &Graph, caps: &Caps) -> Result<Graph> {
     let groups = Groups::new(graph, caps);
-    let live = graph.live();
+    let (live, read) = (graph.live(), graph.read());
     let mut found: HashMap<u32, (Value, Group)> = HashMap::new();
     for node in (0..graph.len() as u32).filter(|&i| live[i as usize]) {
         if let Some(group) = groups.alone(node)
-            && let Some(product) = product(&groups, node, &group)
+            && let Some(product) = product(&groups, &read, node, &group)
         {
             found.insert(node, (product, group));
         }
@@ -53,7 +54,7 @@ pub fn epilogues(graph: &Graph, caps: &Caps) -> Result<Graph> {
 }
 
 /// The product that can take this node as epilogue: the latest, where there are several.
-fn product(groups: &Groups<'_>, node: u32, group: &Group) -> Option<Value> {
+fn product(groups: &Groups<'_>, read: &HashSet<Value>, node: u32, group: &Group) -> Option<Value> {
     let result = groups.fact(node)?;
     let fits = |v: &&Value| {
         let (graph, product) = (groups.graph, groups.graph.node(**v));
@@ -66,7 +67,8 @@ fn product(groups: &Groups<'_>, node: u32, group: &Group) -> Option<Value> {
         let room = own + group.inputs.len() <= groups.caps.limits.storage_buffers as usize;
         let twice = others.clone().any(|o| product.inputs.contains(&Some(*o)));
         let float = |f: &Fact| is_stored(f.dtype) && f.dtype.is_float();
-        product.op.fuses()
+        let ends = fact.dtype == result.dtype && ends(groups, product, fact);
+        (product.op.fuses() || ends)
             && groups.only_reader(**v, node)
             && fact.shape == result.shape
             && float(fact)
@@ -74,6 +76,7 @@ fn product(groups: &Groups<'_>, node: u32, group: &Group) -> Option<Value> {
             && room
             && !twice
             && others.count() <= MOST_OPERANDS
+            && alone(product, **v, read)
             && on_device(graph, product, groups.caps)
     };
     group
@@ -84,10 +87,29 @@ fn product(groups: &Groups<'_>, node: u32, group: &Group) -> Option<Value> {
         .copied()
 }
 
+/// Whether a node with such a result takes an ending that pays. Where elements are stored one by one, each pays for the four that
+/// the function computes. A reduction stores few: there it saves a dispatch, which costs a software adapter less.
+fn ends(groups: &Groups<'_>, node: &Node, fact: &Fact) -> bool {
+    let four = |n: &Dim| n.modulo(&4i64.into()).known() == Some(0);
+    let input = node.inputs.first().copied().flatten();
+    let same = |v| (groups.graph.fact(v)).is_some_and(|x| x.shape == fact.shape);
+    let pays = match input.is_some_and(same) {
+        true => fact.shape.last().is_some_and(four),
+        false => groups.caps.kind != AdapterKind::Software,
+    };
+    node.op.ends() && pays
+}
+
+/// True for output 0 of a node, if nobody reads another.
+fn alone(node: &Node, v: Value, read: &HashSet<Value>) -> bool {
+    let mut others = (1..node.outputs.len() as u32).map(|output| Value { output, ..v });
+    v.output == 0 && !others.any(|v| read.contains(&v))
+}
+
 fn on_device(graph: &Graph, node: &Node, caps: &Caps) -> bool {
     let outputs: Vec<Fact> = node.outputs.iter().flatten().cloned().collect();
     let facts = graph.facts(&node.inputs);
-    outputs.len() == 1 && place(&node.op, &facts, &outputs, caps) == Place::Device
+    place(&node.op, &facts, &outputs, caps) == Place::Device
 }
 
 /// The program with the product as its first input.
@@ -108,8 +130,8 @@ mod tests {
     use super::super::fuse;
     use super::*;
     use crate::Op;
-    use crate::ops::{Binary, Gemm, MatMul, Unary};
-    use crate::samples;
+    use crate::ops::{Binary, Gemm, LayerNormalization, MatMul, Softmax, SoftmaxKind, Unary};
+    use crate::{Attrs, samples};
     use tilewright_tensor::{DType, HostTensor};
 
     fn after(graph: &Graph, inputs: &[HostTensor]) -> Vec<(String, String)> {
@@ -161,6 +183,53 @@ mod tests {
                 "Add f32 %1 %0; Gelu(0.0) f32 %3; Add f32 %2 %4".into()
             )]
         );
+    }
+
+    #[test]
+    fn reductions_and_normalisations_take_what_keeps_their_type() {
+        let mut graph = Graph::new();
+        let x = input(&mut graph, "x", &[5, 8]);
+        let r = input(&mut graph, "r", &[5, 8]);
+        let scale = graph.constant(samples::uniform(&[8], 1));
+        let norm = LayerNormalization::default();
+        let y = graph.add1(norm, &[x, scale]).unwrap();
+        let y = graph.add1(Binary::new("Add").unwrap(), &[y, r]).unwrap();
+        let y = graph
+            .add1(
+                Softmax {
+                    axis: 1,
+                    ..softmax()
+                },
+                &[y],
+            )
+            .unwrap();
+        let to = Attrs::new("Cast").with("to", DType::F16);
+        let cast = Op::from_name("Cast", &to).unwrap();
+        let half = graph.add1(cast, &[y]).unwrap();
+        let mean = Op::from_name("ReduceMean", &Attrs::new("ReduceMean")).unwrap();
+        let mean = graph.add1(mean, &[r]).unwrap();
+        let mean = graph.add1(Unary::new("Sqrt").unwrap(), &[mean]).unwrap();
+        graph.output("half", half);
+        graph.output("mean", mean);
+        let inputs = [
+            samples::uniform(&[5, 8], 3),
+            samples::between(&[5, 8], 4, 1.0, 2.0),
+        ];
+        let names = after(&graph, &inputs);
+        let expected = [
+            ("Fused", "Add f32 %0 %1"),
+            ("Softmax", ""),
+            ("Cast", ""),
+            ("Fused", "Sqrt f32 %0"),
+        ];
+        assert_eq!(names, expected.map(|(a, b)| (a.to_string(), b.to_string())));
+    }
+
+    fn softmax() -> Softmax {
+        Softmax {
+            kind: SoftmaxKind::Softmax,
+            axis: -1,
+        }
     }
 
     #[test]

@@ -62,7 +62,9 @@ fn window(caps: &Caps, view: &View, shape: &[usize], walk: &Strides) -> Option<(
 fn halves(region: &Region, source: bool, target: bool) -> Result<[Region; 2]> {
     let far = |axis: &usize| {
         let reach = |walk: &Strides| {
-            walk.by[*axis].unsigned_abs().saturating_mul(region.shape[*axis] - 1)
+            walk.by[*axis]
+                .unsigned_abs()
+                .saturating_mul(region.shape[*axis] - 1)
         };
         let of = |counts: bool, walk| if counts { reach(walk) } else { 0 };
         of(source, &region.from).max(of(target, &region.to))
