@@ -145,6 +145,7 @@ fn products(caps: &Caps, add: Add<'_>) -> Result<(), AnyError> {
         words: &words,
         columns: &columns,
         symmetric: true,
+        part: None,
     };
     let made = matmul8(caps, &a, Zero::Known(0), b, &c, 0, None, None)?;
     add("gemm int8".into(), Meant::Dot, made);
