@@ -1,8 +1,9 @@
 //! Binding a graph to sizes: nodes are lowered with plain numbers, and their tensors placed.
 
 use crate::blocks;
+use crate::derived::Derived;
 use crate::distinct::separate;
-use crate::lower::{Derived, Lower, Place, SlotUse, storage, stored_bytes};
+use crate::lower::{Lower, Place, SlotUse, storage, stored_bytes};
 use crate::memory::{self, Lifetime};
 use crate::stage::{Schedule, Stage};
 use crate::weight::WeightId;

@@ -2,7 +2,7 @@
 
 use crate::compiled::Compiled;
 use crate::convert::to_device;
-use crate::lower::Derived;
+use crate::derived::Derived;
 use crate::lower::stored_bytes;
 use crate::memory_stats::Ledger;
 use crate::selftest::Wrong;

@@ -181,7 +181,7 @@ fn lowered(
     holds("the filter", b.view, shape.groups * group)?;
     let step = [0, 1, 2].map(|i| shape.stride[i] / gcd(shape.stride[i], shape.dilation[i]));
     let vec = ic % 4 == 0;
-    let part = if vec { "a_deconv" } else { "a_deconv_any" };
+    let part = ["a_deconv_any", "a_deconv"][usize::from(vec)];
     // `conv_phase` knows the columns of a group.
     let strides = [&[ic, 0][..], &[group, 0], &[0, 0]];
     let product = Product {
@@ -202,10 +202,9 @@ fn lowered(
         c_ld: shape.out_channels,
         epilogue,
     };
-    let size = |n| index(KERNEL, "an extent", n);
     let of = of.map_or_else(|| product.default_loop(on), Ok)?;
-    let mut dispatch = product
-        .dispatch(on.caps, of)?
+    let size = |n| index(KERNEL, "an extent", n);
+    let mut dispatch = (product.dispatch(on.caps, of)?)
         .param("a_ld", size(shape.in_channels)?)
         .param("b_ld", size(b_ld)?)
         .param("group_cols", size(oc)?)

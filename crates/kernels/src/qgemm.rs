@@ -169,8 +169,6 @@ pub fn matmul8<'a>(
         epilogue,
     };
     let ld = index(KERNEL, "k", kw)?;
-    let left = |dispatch| Ok(rows8(dispatch, ld, a_read));
-    let right = |dispatch| operand.params(dispatch);
     let int8 = Int8 {
         on,
         k,
@@ -182,7 +180,8 @@ pub fn matmul8<'a>(
         c_zero,
         scratch,
     };
-    int8.dispatches(&product, &left, &right)
+    let left = |dispatch| Ok(rows8(dispatch, ld, a_read));
+    int8.dispatches(&product, &left, &|dispatch| operand.params(dispatch))
 }
 
 /// The parameters of A in rows of words.

@@ -331,6 +331,7 @@ const WINOGRAD: &[Case] = &[
 
 #[test]
 fn convolutions_by_transformed_tiles() {
+    // Errors are judged against the largest result: what a transform adds up is larger than what is left of it.
     for mut bench in benches() {
         for case in WINOGRAD {
             for (store, form) in [
@@ -353,13 +354,9 @@ fn convolutions_by_transformed_tiles() {
                 let vb = bench.floats(4, Store::F32, &[s.out_channels], &bias);
                 let vy = bench.result(3, store, &s.output_shape());
                 let [tiles, products] = form.scratch(&s);
-                let (tiles, products) = (
-                    bench.result(5, Store::F32, &tiles),
-                    bench.result(6, Store::F32, &products),
-                );
                 let scratch = WinogradScratch {
-                    tiles: &tiles,
-                    products: &products,
+                    tiles: &bench.result(5, Store::F32, &tiles),
+                    products: &bench.result(6, Store::F32, &products),
                 };
                 let epilogue = Epilogue::bias(&vb);
                 let run = winograd(
@@ -373,7 +370,6 @@ fn convolutions_by_transformed_tiles() {
                     Some(&epilogue),
                 );
                 bench.run(&run.unwrap());
-                // Of the largest result: what a transform adds up is larger than what is left of it.
                 let most = match (store, form) {
                     (Store::F16, _) => 1.0 / 1024.0,
                     (_, Winograd::Two) => 4e-6,

@@ -154,9 +154,8 @@ pub(super) fn lower(op: &Attention, cx: &mut Lower<'_>) -> Result<()> {
     };
     let kept = kept.as_ref().map(|view| (view, scores(op)));
     let dispatches = if kept.is_some() || of.prefers_products(cx.caps()) {
-        let scores = kept.map_or(of.block_scores(), |_| of.scores());
-        let scores = usize::try_from(scores).unwrap_or(usize::MAX);
-        let scores = cx.scratch(Store::F32, [scores]);
+        let count = kept.map_or(of.block_scores(), |_| of.scores());
+        let scores = cx.scratch(Store::F32, [usize::try_from(count).unwrap_or(usize::MAX)]);
         kernels::attention_by_products(cx.target(), &of, &scores, kept)?
     } else {
         kernels::attention(cx.caps(), &of)?

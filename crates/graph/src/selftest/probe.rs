@@ -1,7 +1,7 @@
 //! One operator on the device, against its reference.
 
 use super::Tester;
-use crate::lower::Derived;
+use crate::derived::Derived;
 use crate::op::Case;
 use crate::stage::Schedule;
 use crate::{Bindings, Error, Fact, Graph, Model, ModelOptions, Result, Session, bind, passes};

@@ -57,16 +57,15 @@ fn block_by_products(
     let first = range.start;
     let views = [&of.q, &of.y].map(|heads| after(heads.view, first * heads.by[2]));
     let mask_view = (of.mask.as_ref()).map(|mask| after(mask.view, first * mask.by[2] * mask.keys));
-    let [q, y] = [&of.q, &of.y].map(|heads| heads.by);
     let part = Attention {
         queries: range.len(),
         q: Heads {
             view: &views[0],
-            by: q,
+            ..of.q.clone()
         },
         y: Heads {
             view: &views[1],
-            by: y,
+            ..of.y.clone()
         },
         past: of.past + first,
         mask: of
@@ -92,13 +91,8 @@ fn block_by_products(
         products.shared(&part.k, Layout::Cols),
         matrix.clone(),
     )?;
-    out.push(softmax(
-        on.caps,
-        &part,
-        of.queries - range.end,
-        &scores,
-        kept,
-    )?);
+    let later = of.queries - range.end;
+    out.push(softmax(on.caps, &part, later, &scores, kept)?);
     out.extend(products.gemm(
         on,
         [of.v_head, of.keys],
