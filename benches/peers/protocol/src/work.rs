@@ -125,3 +125,43 @@ fn one() -> usize {
 fn ones() -> [usize; 2] {
     [1, 1]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_are_left_out_have_defaults() {
+        let work = serde_json::from_str(r#"{"kind":"gemm","m":2,"n":3,"k":4}"#);
+        let Ok(Work::Gemm(gemm)) = work else {
+            panic!("{work:?}");
+        };
+        assert_eq!((gemm.batch, gemm.dtype), (1, Dtype::F32));
+        let work = serde_json::from_str(
+            r#"{"kind":"conv","n":1,"c":4,"h":8,"w":8,"oc":6,"kernel":[3,1],"pad":[1,0,1,0],"groups":2,"dtype":"f16"}"#,
+        );
+        let Ok(Work::Conv(conv)) = work else {
+            panic!("{work:?}");
+        };
+        assert_eq!(conv.weights(), [6, 2, 3, 1]);
+        assert_eq!(conv.symmetric_pad(), Some([1, 0]));
+        assert_eq!((conv.stride, conv.dilation), ([1, 1], [1, 1]));
+        assert_eq!(conv.dtype, Dtype::F16);
+    }
+
+    #[test]
+    fn every_kind_is_read_and_others_are_errors() {
+        let works = [
+            r#"{"kind":"attention","batch":1,"heads":2,"queries":3,"keys":4,"head":5,"causal":true}"#,
+            r#"{"kind":"map","op":"layer_norm","rows":1,"cols":2}"#,
+            r#"{"kind":"model","path":"/m.onnx","inputs":{"x":[1,3]}}"#,
+        ];
+        for work in works {
+            assert!(serde_json::from_str::<Work>(work).is_ok(), "{work}");
+        }
+        assert!(serde_json::from_str::<Work>(r#"{"kind":"sort","n":1}"#).is_err());
+        assert!(
+            serde_json::from_str::<Work>(r#"{"kind":"map","op":"tan","rows":1,"cols":2}"#).is_err()
+        );
+    }
+}
