@@ -66,13 +66,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     var start$j: AStart;
     var from_a$j: AQuad;
     var from_b$j: vec4<u32>;
-    if job$j.is_a {
-        start$j = a_start(m4 + job$j.at, tile.z);
-        from_a$j = a_quad(start$j, block);
-    } else {
-        from_b$j = b_quad(n4 + job$j.at, block, tile.z);
+    var held$j: Block44;
+    if job$j.is_a { start$j = a_start(m4 + job$j.at, tile.z); }
+    if ONE_BLOCK || block < blocks.y {
+        if job$j.is_a { from_a$j = a_quad(start$j, block); } else { from_b$j = b_quad(n4 + job$j.at, block, tile.z); }
+        held$j = fetch(job$j, from_a$j, from_b$j, 0u);
     }
-    var held$j = fetch(job$j, from_a$j, from_b$j, 0u);
     //#end
     while block < blocks.y {
         //#repeat j JOBS
@@ -83,7 +82,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         if k4 >= p.k4 {
             k4 = 0u;
             block++;
-            if !ONE_BLOCK {
+            if !ONE_BLOCK && block < blocks.y {
                 //#repeat j JOBS
                 if job$j.is_a { from_a$j = a_quad(start$j, block); } else { from_b$j = b_quad(n4 + job$j.at, block, tile.z); }
                 //#end

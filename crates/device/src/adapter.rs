@@ -25,11 +25,14 @@ pub struct GpuOptions {
     pub default_limits_only: bool,
     /// wgpu's backend that accepts everything and computes nothing; `adapter` is not looked at.
     pub noop: bool,
-    /// Runtime checks (bounds, loop counts, division) and zeroed workgroup memory are left out of shaders
-    /// that are not [`Variant::checked`](crate::Variant::checked). Set it only where every such shader
-    /// guards its own accesses, as the kernels of this engine do: an access out of bounds would be
-    /// undefined behaviour on the GPU.
+    /// Runtime checks of bounds and loop counts and the zeroing of workgroup memory are left out of shaders that are not
+    /// [`Variant::checked`](crate::Variant::checked). Set it only where every such shader guards its own accesses, as an
+    /// [audited](Self::audited) device shows of the kernels of this engine: an access out of bounds would be undefined
+    /// behaviour on the GPU.
     pub trusted: bool,
+    /// Every access of a shader to an array is watched: [`Gpu::audit`](crate::Gpu::audit) tells those past an end, and reads of
+    /// workgroup memory that nothing wrote before. Shaders become several times slower; it is for tests of shaders.
+    pub audited: bool,
     /// Bytes that the buffers of this device may hold together.
     pub memory_limit: Option<u64>,
     /// Bytes of one storage binding, where that is less than the adapter's limit: plans are split as on an adapter of that
@@ -85,6 +88,13 @@ impl GpuOptions {
     #[must_use]
     pub fn trusted(mut self) -> Self {
         self.trusted = true;
+        self
+    }
+
+    /// Watches accesses; see the field.
+    #[must_use]
+    pub fn audited(mut self) -> Self {
+        self.audited = true;
         self
     }
 
@@ -263,6 +273,9 @@ pub(crate) async fn open(
     if !options.default_limits_only && !options.noop {
         descriptor.required_limits = adapter.limits();
     }
+    if options.audited {
+        descriptor.required_limits = audit_limits(descriptor.required_limits, &adapter.limits());
+    }
     let binding = &mut descriptor.required_limits.max_storage_buffer_binding_size;
     *binding = options.binding_bytes(*binding);
     let mut opened = adapter.request_device(&descriptor).await;
@@ -274,6 +287,14 @@ pub(crate) async fn open(
         adapter: info.key.clone(),
         message: error.to_string(),
     })
+}
+
+/// Room for what an audit adds, which [`caps`] does not tell: kernels are those of a device without.
+fn audit_limits(mut limits: wgpu::Limits, most: &wgpu::Limits) -> wgpu::Limits {
+    limits.max_storage_buffers_per_shader_stage = (limits.max_storage_buffers_per_shader_stage + 1)
+        .min(most.max_storage_buffers_per_shader_stage);
+    limits.max_compute_workgroup_storage_size = most.max_compute_workgroup_storage_size;
+    limits
 }
 
 /// The features that kernels use, of which a device gets those it has.

@@ -217,6 +217,7 @@ impl<'g> Binder<'g> {
             steps, programs, ..
         } = self;
         Ok(Replay {
+            audit: self.gpu.audit_group()?,
             steps,
             programs,
             operands,

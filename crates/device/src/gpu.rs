@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::adapter::{self, AdapterInfo, GpuOptions};
+use crate::audit::Audit;
 use crate::buffer::Memory;
 use crate::health::{Health, Scopes, Signalled, typed};
 use crate::platform::{self, Poller};
@@ -33,6 +34,7 @@ struct Inner {
     health: Arc<Health>,
     memory: Arc<Memory>,
     programs: Programs,
+    audit: Option<Audit>,
     /// Made so far.
     bind_groups: AtomicUsize,
     submissions: AtomicUsize,
@@ -116,12 +118,19 @@ impl Gpu {
             // does to loops stays known.
             caps.kind = AdapterKind::Unknown;
         }
+        if options.audited {
+            caps.limits.storage_buffers -= 1;
+            if options.default_limits_only {
+                caps.limits = crate::Limits::webgpu_default();
+            }
+        }
         caps.limits.binding_bytes = options.binding_bytes(caps.limits.binding_bytes);
         tracing::info!(adapter = %info.key, driver = %info.driver, ?caps, "opened a GPU device");
         Self(platform::shared(Inner {
             poller: Poller::new(&device, &health),
             memory: Memory::new(options.memory_limit),
             programs: Programs::default(),
+            audit: options.audited.then(Audit::default),
             bind_groups: AtomicUsize::new(0),
             submissions: AtomicUsize::new(0),
             staging: Mutex::default(),
@@ -289,6 +298,10 @@ impl Gpu {
     /// Whether shaders are made without runtime checks.
     pub(crate) fn trusted(&self) -> bool {
         self.0.options.trusted
+    }
+
+    pub(crate) fn auditor(&self) -> Option<&Audit> {
+        self.0.audit.as_ref()
     }
 
     pub(crate) fn memory(&self) -> &Arc<Memory> {

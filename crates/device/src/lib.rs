@@ -8,6 +8,7 @@ pub use wgpu;
 
 mod adapter;
 mod assemble;
+mod audit;
 mod binder;
 mod buffer;
 mod caps;
@@ -26,6 +27,7 @@ mod variant;
 
 pub use adapter::{AdapterChoice, AdapterInfo, GpuOptions};
 pub use assemble::assemble;
+pub use audit::Fault;
 pub use buffer::{Buffer, BufferUse, MemoryStats};
 pub use caps::{AdapterKind, Backend, Caps, CoopMatrix, CoopState, Limits};
 pub use dispatch::{Dispatch, Param, Slot, Span, fold_groups};

@@ -16,6 +16,8 @@ pub struct Timing {
     pub step: usize,
     /// What the caller knows the step by.
     pub label: u32,
+    /// From the start of the first pass to the start of its own, in nanoseconds.
+    pub begin: u64,
     /// From the start of its pass to its end, in nanoseconds. Browsers round it, some to 100 us.
     pub nanoseconds: u64,
 }
@@ -71,7 +73,7 @@ impl Profiler {
     pub async fn run(&self, replay: &Replay, options: &SubmitOptions) -> Result<Vec<Timing>> {
         let period = f64::from(self.gpu.queue().get_timestamp_period());
         let mut timings = Vec::with_capacity(replay.len());
-        let mut step = 0;
+        let (mut step, mut origin) = (0, None);
         while step < replay.len() {
             let count = (replay.len() - step).min(QUERIES as usize / 2);
             self.gpu.check()?;
@@ -83,13 +85,15 @@ impl Profiler {
                     ticks.copy_from_slice(&pair[at..at + 8]);
                     u64::from_le_bytes(ticks)
                 });
+                let origin = *origin.get_or_insert(start);
                 // Clocks that are reset between passes count as no time.
-                let nanoseconds = (end.saturating_sub(start) as f64 * period) as u64;
+                let span = |from: u64, to: u64| (to.saturating_sub(from) as f64 * period) as u64;
                 let label = replay.label(step + i).unwrap_or_default();
                 timings.push(Timing {
                     step: step + i,
                     label,
-                    nanoseconds,
+                    begin: span(origin, start),
+                    nanoseconds: span(start, end),
                 });
             }
             step += count;

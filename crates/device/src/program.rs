@@ -183,18 +183,26 @@ impl Gpu {
         let source = self.source(&key.variant)?;
         self.check_limits(&source)?;
         let label = key.variant.to_string();
+        let mut text = source.text(key.shared);
+        let mut audit = None;
+        if let Some((audited, layout)) = self.audited(&source, &text)? {
+            (text, audit) = (audited.into(), Some(layout));
+        }
         let scopes = Scopes::push(self.device());
         let layout = self.storage_layout(source.bindings().len(), writable(&source, key.shared));
         let params = self.params_layout(source.params_bytes());
-        let text = source.text(key.shared);
+        let mut groups = vec![Some(&layout), params.as_ref().map(|params| &params.layout)];
+        match audit {
+            Some(audit) => groups.push(Some(audit)),
+            None => groups.truncate(1 + usize::from(params.is_some())),
+        }
         let trusted = self.trusted() && !key.variant.checked;
         let module = self.module(&label, &text, trusted);
-        let groups = [Some(&layout), params.as_ref().map(|params| &params.layout)];
         let pipeline_layout =
             self.device()
                 .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                     label: Some(&label),
-                    bind_group_layouts: &groups[..1 + usize::from(params.is_some())],
+                    bind_group_layouts: &groups,
                     immediate_size: 0,
                 });
         let pipeline = self
@@ -250,9 +258,11 @@ impl Gpu {
         if !trusted {
             return self.device().create_shader_module(descriptor);
         }
-        let checks = wgpu::ShaderRuntimeChecks::unchecked();
-        // SAFETY: whoever opened the device said that its shaders keep to their bounds, end their loops
-        // and divide by no zero (`GpuOptions::trusted`), and this variant is not exempted (`checked`).
+        let mut checks = wgpu::ShaderRuntimeChecks::unchecked();
+        // An audit sees indices, not divisors.
+        checks.int_div_checks = true;
+        // SAFETY: whoever opened the device said that its shaders keep to their bounds and end their loops
+        // (`GpuOptions::trusted`), and this variant is not exempted (`checked`).
         unsafe {
             self.device()
                 .create_shader_module_trusted(descriptor, checks)

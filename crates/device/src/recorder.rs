@@ -390,6 +390,7 @@ mod tests {
             label: 0,
         };
         Replay {
+            audit: None,
             steps: work.iter().map(step).collect(),
             programs: Vec::new(),
             operands: Vec::new(),

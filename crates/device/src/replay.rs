@@ -37,6 +37,8 @@ pub struct Replay {
     pub(crate) operands: Vec<wgpu::BindGroup>,
     /// Bind groups of group 1: one for each size class, all of one buffer.
     pub(crate) params: Vec<wgpu::BindGroup>,
+    /// The bind group of group 2, of an audited device.
+    pub(crate) audit: Option<wgpu::BindGroup>,
     /// The sum over the steps.
     pub(crate) work: u64,
     /// Nanoseconds of the whole, where measured; else 0.
@@ -271,6 +273,9 @@ impl Replay {
     /// Records steps into a pass. Nothing is assumed about the pass, and what does not change is not set again.
     pub(crate) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, steps: Range<usize>) {
         let (mut program, mut operands, mut params) = (u32::MAX, u32::MAX, None);
+        if let Some(audit) = &self.audit {
+            pass.set_bind_group(2, audit, &[]);
+        }
         for step in &self.steps[steps] {
             if step.program != program {
                 pass.set_pipeline(self.programs[step.program as usize].pipeline());

@@ -1,5 +1,6 @@
 //! Operators at random shapes and attributes on the device against their references.
 //!
+//! A part of them runs on audited devices, where no shader may leave its bounds (see `gpu_bounds.rs`).
 //! The cases are the same in every run unless `PROPTEST_CASES` says how many fresh ones to draw.
 
 mod common;
@@ -12,10 +13,17 @@ use tilewright_device::{Gpu, GpuOptions};
 use tilewright_graph::{Attrs, Case, Op, samples};
 use tilewright_tensor::{DType, HostTensor};
 
+/// One in so many cases runs on the audited devices too, whose shaders are slow to compile.
+const AUDITED: u32 = 3;
+
 /// Runs a property on the adapter and on default limits.
 fn holds(cases: u32, strategy: impl Strategy<Value = Option<Case>> + Clone) {
     let fresh = std::env::var("PROPTEST_CASES").ok();
-    for options in [GpuOptions::new(), GpuOptions::new().default_limits_only()] {
+    let options = [GpuOptions::new(), GpuOptions::new().default_limits_only()];
+    let audited = options
+        .clone()
+        .map(|o| (o.audited(), cases.div_ceil(AUDITED)));
+    for (options, cases) in options.map(|o| (o, cases)).into_iter().chain(audited) {
         let Some(gpu) = gpu(options) else { return };
         let mut config = Config::with_cases(cases);
         config.failure_persistence = None;
@@ -25,7 +33,12 @@ fn holds(cases: u32, strategy: impl Strategy<Value = Option<Case>> + Clone) {
                 TestRunner::new_with_rng(config, rng)
             }
             Some(n) => {
-                config.cases = n.parse().unwrap_or(cases);
+                config.cases = n
+                    .parse()
+                    .map_or(cases, |n: u32| match gpu.options().audited {
+                        true => n.div_ceil(AUDITED),
+                        false => n,
+                    });
                 TestRunner::new(config)
             }
         };
@@ -55,7 +68,11 @@ fn one(case: &Case, gpu: &Gpu) -> Result<(), String> {
         .map(|t| format!("{}{}", t.dtype(), t.shape()))
         .collect();
     let title = || format!("{:?} of {}", case.op.attrs(), shapes.join(", "));
-    match check(case, gpu) {
+    let agrees = check(case, gpu);
+    if let Some(fault) = pollster::block_on(gpu.audit()).unwrap().first() {
+        return Err(format!("{}: {fault}", title()));
+    }
+    match agrees {
         Ok(true) => Ok(()),
         Ok(false) => Err(format!("{}: has a host step", title())),
         Err(e) => Err(format!("{}: {e}", title())),

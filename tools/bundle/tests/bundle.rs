@@ -15,6 +15,8 @@ mod cli_gpu_commands;
 mod cli_suite_start;
 #[path = "../../../crates/device/tests/gpu.rs"]
 mod device_gpu;
+#[path = "../../../crates/device/tests/gpu_audit.rs"]
+mod device_gpu_audit;
 #[path = "../../../crates/device/tests/gpu_submit.rs"]
 mod device_gpu_submit;
 #[path = "../../../examples/tests/custom.rs"]
@@ -25,6 +27,8 @@ mod examples_gpu_custom;
 mod graph_cases;
 #[path = "../../../crates/graph/tests/empty_sizes.rs"]
 mod graph_empty_sizes;
+#[path = "../../../crates/graph/tests/gpu_bounds.rs"]
+mod graph_gpu_bounds;
 #[path = "../../../crates/graph/tests/gpu_cancel.rs"]
 mod graph_gpu_cancel;
 #[path = "../../../crates/graph/tests/gpu_cases.rs"]

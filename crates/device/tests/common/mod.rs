@@ -1,4 +1,8 @@
 //! What the tests on a device share.
+#![allow(
+    dead_code,
+    reason = "each test binary uses its own part of this module, and `expect` fails in one that uses all"
+)]
 
 use tilewright_device::{
     Buffer, BufferUse, Dispatch, Error, Gpu, GpuOptions, Recorder, Replay, Slot, Span,

@@ -13,14 +13,20 @@ pub(crate) struct Bench {
 }
 
 /// The adapter once with all it can do and once as a browser would show it: default limits, no features and nothing said
-/// about its kind. Empty only where `TILEWRIGHT_SKIP_GPU=1` says that there is none.
+/// about its kind. Empty only where `TILEWRIGHT_SKIP_GPU=1` says that there is none. `TILEWRIGHT_AUDIT=1` has both audited:
+/// each run then also fails where a shader leaves its bounds.
 pub(crate) fn benches() -> Vec<Bench> {
     let options = [GpuOptions::new(), GpuOptions::new().default_limits_only()];
     options.into_iter().filter_map(open).collect()
 }
 
 fn open(options: GpuOptions) -> Option<Bench> {
-    let skip = std::env::var_os("TILEWRIGHT_SKIP_GPU").is_some_and(|value| value == "1");
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| value == "1");
+    let skip = is_set("TILEWRIGHT_SKIP_GPU");
+    let options = match is_set("TILEWRIGHT_AUDIT") {
+        true => options.audited(),
+        false => options,
+    };
     match pollster::block_on(Gpu::new(options)) {
         Ok(gpu) => Some(Bench {
             gpu,
@@ -83,6 +89,9 @@ impl Bench {
             .submit(SubmitOptions::new())
             .unwrap();
         self.gpu.block_on(self.gpu.done()).unwrap();
+        let faults = self.gpu.block_on(self.gpu.audit()).unwrap();
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
 
     pub(crate) fn bytes(&self, view: &View) -> Vec<u8> {
