@@ -16,6 +16,7 @@ pub fn machine(gpu: &Gpu) -> Value {
         "kind": format!("{:?}", info.kind),
         "subgroups": caps.subgroups,
         "f16": caps.f16,
+        "trusted": gpu.options().trusted,
         "binding_bytes": caps.limits.binding_bytes,
         "workgroup_bytes": caps.limits.workgroup_bytes,
         "processor": processor(),

@@ -76,6 +76,9 @@ struct Common {
     /// Ask the adapter for default WebGPU limits and no features.
     #[arg(long)]
     default_limits: bool,
+    /// Leave the runtime checks of bounds and loops out of shaders (docs/shaders.md says what that gains).
+    #[arg(long)]
+    trusted: bool,
     /// Seconds to measure.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
@@ -89,7 +92,7 @@ struct Common {
 
 impl Common {
     fn gpu(&self) -> Result<Gpu, Failure> {
-        let gpu = crate::device::open(&self.device, self.default_limits)?;
+        let gpu = crate::device::open(&self.device, self.default_limits, self.trusted)?;
         Ok(gpu.ok_or("a bench needs an adapter")?)
     }
 

@@ -34,15 +34,19 @@ impl DeviceArgs {
 
     /// The adapter, or none for the host.
     pub(crate) fn gpu(&self) -> Result<Option<Gpu>, Failure> {
-        open(&self.device, self.default_limits)
+        open(&self.device, self.default_limits, false)
     }
 }
 
 /// What to do where there is no adapter.
 pub(crate) const NO_ADAPTER: &str = "Install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers), or use --device host (`run` and `suite`)";
 
-/// The adapter of `gpu`, `host` (none) or a key.
-pub(crate) fn open(device: &str, default_limits: bool) -> Result<Option<Gpu>, Failure> {
+/// The adapter of `gpu`, `host` (none) or a key; `trusted` as in [`GpuOptions::trusted`].
+pub(crate) fn open(
+    device: &str,
+    default_limits: bool,
+    trusted: bool,
+) -> Result<Option<Gpu>, Failure> {
     let choice = match device {
         "host" => return Ok(None),
         "gpu" => AdapterChoice::Auto,
@@ -51,6 +55,9 @@ pub(crate) fn open(device: &str, default_limits: bool) -> Result<Option<Gpu>, Fa
     let mut options = GpuOptions::new().adapter(choice);
     if default_limits {
         options = options.default_limits_only();
+    }
+    if trusted {
+        options = options.trusted();
     }
     match block_on(Gpu::new(options)) {
         Ok(gpu) => Ok(Some(gpu)),

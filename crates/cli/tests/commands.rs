@@ -8,7 +8,7 @@ mod digits;
 
 use common::{text, tilewright};
 use data::{file, folder, images};
-use digits::{check, check_nodes, run, table, write};
+use digits::{check, check_nodes, check_trace, run, table, write};
 use image::{GrayImage, Luma};
 use tilewright::HostTensor;
 use tilewright::onnx::{load_tensor, save_tensor};
@@ -76,7 +76,10 @@ fn run_prints_a_table() {
     for part in parts.iter().chain(&times) {
         assert!(table.contains(part), "no `{part}` in\n{table}");
     }
-    check_nodes(&run("host", &["--profile"]));
+    let trace = folder.join("trace.json");
+    let report = run("host", &["--profile", "--trace", trace.to_str().unwrap()]);
+    check_nodes(&report);
+    check_trace(&trace, &report, "host steps");
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod digits;
 use adapter::adapter;
 use common::{text, tilewright};
 use data::{file, folder, images};
-use digits::{check, check_nodes, run, table, write};
+use digits::{check, check_nodes, check_trace, run, table, write};
 use serde_json::Value;
 use tilewright::tensor::{nmse, npy};
 
@@ -55,6 +55,25 @@ fn run_uses_the_adapter() {
             check_nodes(&report);
         }
     }
+}
+
+#[test]
+fn a_trace_has_every_dispatch() {
+    let Some(key) = adapter() else { return };
+    let path = folder("gpu_trace").join("trace.json");
+    let report = run(&key, &["--profile", "--trace", path.to_str().unwrap()]);
+    check_trace(&path, &report, "device");
+    let trace: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let dispatches = events
+        .iter()
+        .filter(|event| event["args"]["variant"].is_string());
+    let groups = |event: &Value| event["args"]["groups"][0].as_u64() > Some(0);
+    assert!(dispatches.clone().all(groups));
+    assert_eq!(
+        dispatches.count(),
+        report["nodes"].as_array().unwrap().len()
+    );
 }
 
 /// Devices with default limits are opened without timestamps.

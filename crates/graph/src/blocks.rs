@@ -11,6 +11,9 @@ use tilewright_device::{Limits, Span};
 use tilewright_kernels::{Store, View};
 use tilewright_tensor::DType;
 
+/// The most blocks of a node: of bindings of 128 MiB, far more than any device holds.
+const MOST_BLOCKS: usize = 4096;
+
 /// What a block of rows needs of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Along {
@@ -336,6 +339,11 @@ fn cut(op: &Op, given: &[Option<Fact>], made: &[Fact], cx: &Lower<'_>) -> Option
 
 fn by_rows(op: &Op, cut: &Cut, cx: &mut Lower<'_>) -> Result<()> {
     let limit = cx.caps.limits.binding_bytes;
+    let count = cut.rows.div_ceil(cut.block);
+    if count > MOST_BLOCKS {
+        let what = format!("{count} blocks of rows that fit a binding, at most {MOST_BLOCKS}");
+        return Err(cx.error(what));
+    }
     for start in (0..cut.rows).step_by(cut.block) {
         let rows = start..(start + cut.block).min(cut.rows);
         let (mut inputs, mut constants) = (vec![], cx.constants.clone());

@@ -12,13 +12,13 @@ use crate::place::Arena;
 use crate::plan::{Commit, PlanStage, Transfer};
 use crate::record::Copied;
 use crate::selftest::{Tester, refuse, settle};
-use crate::session::NodeTime;
+use crate::session::{NodeTime, Profile};
 use crate::values::Values;
 use crate::{Bindings, Error, Graph, Model, Op, Result, SelfTest, Value};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tilewright_device::{
-    BoxFuture, Buffer, Gpu, Profiler, Recorder, Replay, Slot, SubmitOptions, Timing,
+    BoxFuture, Buffer, Dispatch, Gpu, Profiler, Recorder, Replay, Slot, SubmitOptions, Timing,
 };
 use tilewright_tensor::HostTensor;
 use web_time::Instant;
@@ -33,7 +33,7 @@ pub(crate) struct Engine {
     pub(crate) submit: SubmitOptions,
     /// Of the run going on.
     pub(crate) meter: Meter,
-    pub(crate) profile: Option<Vec<NodeTime>>,
+    pub(crate) profile: Option<Profile>,
     /// Last: it frees what only the fields above needed.
     pub(crate) share: Share,
 }
@@ -217,8 +217,8 @@ impl Engine {
             Ok(None) => {
                 let start = Instant::now();
                 let outputs = self.meter.reference(&node.op, &args);
-                if let Some(times) = &mut self.profile {
-                    times.push(NodeTime::on_host(node, start.elapsed()));
+                if let Some(profile) = &mut self.profile {
+                    profile.on_host(node, start.elapsed());
                 }
                 outputs
             }
@@ -350,12 +350,15 @@ impl Engine {
         let mut recorder = copies(Recorder::new(gpu), &before);
         let replay = placed.as_ref().and_then(|p| p.replays.get(index)?.as_ref());
         if let Some(replay) = replay {
-            if let Some(times) = &mut self.profile {
+            if let Some(profile) = &mut self.profile {
                 let submitted = recorder.submit(self.meter.until(&self.submit));
                 submitted.map_err(|e| self.meter.ended(e))?;
                 let (stage, options) = (&bound.plan.stages[index], self.meter.until(&self.submit));
-                let timed = profiled(gpu, graph, stage, replay, &options).await;
-                times.extend(timed.map_err(|e| self.meter.ended(e))?);
+                let begin = profile.now();
+                let timed = profiled(gpu, graph, stage, replay, &options, begin).await;
+                profile
+                    .times
+                    .extend(timed.map_err(|e| self.meter.ended(e))?);
                 recorder = Recorder::new(gpu);
             } else {
                 recorder = recorder.run(replay);
@@ -407,35 +410,29 @@ fn received(
     Ok(())
 }
 
-/// Runs a stage's dispatches one by one, with their times.
+/// Runs a stage's dispatches one by one, with their times; `begin` is now.
 async fn profiled(
     gpu: &Gpu,
     graph: &Graph,
     stage: &PlanStage,
     replay: &Replay,
     options: &SubmitOptions,
+    begin: u64,
 ) -> std::result::Result<Vec<NodeTime>, tilewright_device::Error> {
     let steps: Vec<_> = stage_dispatches(stage).collect();
     let timings = Profiler::new(gpu)?.run(replay, options).await?;
     let time = |timing: &Timing| {
-        let (node, shader) = steps[timing.step];
+        let (node, dispatch) = steps[timing.label as usize];
         let node = &graph.nodes()[node as usize];
-        NodeTime {
-            node: node.name.to_string(),
-            op: node.op.name().to_string(),
-            shader: shader.to_string(),
-            nanoseconds: timing.nanoseconds,
-        }
+        NodeTime::on_device(node, dispatch, *timing, begin)
     };
     Ok(timings.iter().map(time).collect())
 }
 
-fn stage_dispatches(stage: &PlanStage) -> impl Iterator<Item = (u32, &'static str)> {
+fn stage_dispatches(stage: &PlanStage) -> impl Iterator<Item = (u32, &Dispatch)> {
     let steps = match stage {
         PlanStage::Device { steps, .. } => &steps[..],
         PlanStage::Host(_) => &[],
     };
-    steps
-        .iter()
-        .flat_map(|s| s.dispatches.iter().map(|d| (s.node, d.variant.shader)))
+    (steps.iter()).flat_map(|s| s.dispatches.iter().map(|d| (s.node, d)))
 }

@@ -56,7 +56,7 @@ pub use memory_stats::MemoryStats;
 pub use model::{Fallback, Model, ModelOptions, RunLimits, SelfTest};
 pub use op::{Case, CustomOp, Operand, Operator};
 pub use ops::Op;
-pub use session::{HostStep, NodeTime, Session};
+pub use session::{Dispatched, HostStep, NodeTime, Session};
 pub use state::State;
 pub use tilewright_device::ThreadSafe;
 pub use weight::{KEPT_BYTES, Weight, WeightSource};

@@ -14,9 +14,10 @@ use crate::stage::Schedule;
 use crate::{Bindings, Error, Fact, Graph, Model, Node, Op, Result, host};
 use std::sync::Arc;
 use std::time::Duration;
-use tilewright_device::{CoopState, Recorder, SubmitOptions};
+use tilewright_device::{CoopState, Dispatch, Recorder, SubmitOptions, Timing};
 use tilewright_kernels::coop_probe;
 use tilewright_tensor::{DType, HostTensor};
+use web_time::Instant;
 
 /// One user of a model. It owns the memory of activations; runs are one at a time.
 pub struct Session {
@@ -45,20 +46,88 @@ pub struct NodeTime {
     pub op: String,
     /// Shader of the dispatch; `host` for a reference.
     pub shader: String,
+    /// Nanoseconds from the start of the profiled run. On the device it is the host's time when the stage was submitted and
+    /// the device's from there on.
+    pub begin: u64,
     /// Nanoseconds.
     pub nanoseconds: u64,
+    /// What was dispatched; none for a reference.
+    pub dispatch: Option<Dispatched>,
+}
+
+/// A dispatch that was timed.
+#[derive(Clone, Debug)]
+pub struct Dispatched {
+    /// The whole variant, of which [`NodeTime::shader`] is the first word.
+    pub variant: String,
+    /// Workgroups.
+    pub groups: [u32; 3],
+    /// Estimated floating-point operations or bytes moved, whichever is larger.
+    pub work: u64,
+    /// Bytes of all operands.
+    pub bytes: u64,
+}
+
+/// The times of a run that is profiled.
+pub(crate) struct Profile {
+    pub(crate) started: Instant,
+    pub(crate) times: Vec<NodeTime>,
 }
 
 impl NodeTime {
-    /// Of a node that was computed by its reference.
-    pub(crate) fn on_host(node: &Node, time: Duration) -> NodeTime {
+    /// Of a dispatch of a stage that was submitted at `begin`.
+    pub(crate) fn on_device(
+        node: &Node,
+        dispatch: &Dispatch,
+        timing: Timing,
+        begin: u64,
+    ) -> NodeTime {
+        let spans = dispatch.spans.iter().map(|(_, span)| span.bytes);
         NodeTime {
             node: node.name.to_string(),
             op: node.op.name().to_string(),
-            shader: "host".into(),
-            nanoseconds: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+            shader: dispatch.variant.shader.into(),
+            begin: begin.saturating_add(timing.begin),
+            nanoseconds: timing.nanoseconds,
+            dispatch: Some(Dispatched {
+                variant: dispatch.variant.to_string(),
+                groups: dispatch.groups,
+                work: dispatch.work,
+                bytes: spans.sum(),
+            }),
         }
     }
+}
+
+impl Profile {
+    fn new() -> Profile {
+        Profile {
+            started: Instant::now(),
+            times: vec![],
+        }
+    }
+
+    /// Nanoseconds from the start.
+    pub(crate) fn now(&self) -> u64 {
+        nanoseconds(self.started.elapsed())
+    }
+
+    /// A node that was computed by its reference, and has ended now.
+    pub(crate) fn on_host(&mut self, node: &Node, time: Duration) {
+        let time = nanoseconds(time);
+        self.times.push(NodeTime {
+            node: node.name.to_string(),
+            op: node.op.name().to_string(),
+            shader: "host".into(),
+            begin: self.now().saturating_sub(time),
+            nanoseconds: time,
+            dispatch: None,
+        });
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Session {
@@ -240,8 +309,8 @@ impl Session {
         let mut states = self.engine.states.host();
         let Engine { meter, profile, .. } = &mut self.engine;
         let outputs = host::watched(graph, &inputs, &mut states, meter, |node, time| {
-            if let Some(times) = profile {
-                times.push(NodeTime::on_host(node, time));
+            if let Some(profile) = profile {
+                profile.on_host(node, time);
             }
         })?;
         for (i, t) in states.iter().enumerate() {
@@ -279,12 +348,12 @@ impl Session {
     /// An unsupported feature on a device without timestamp queries (`Caps::timestamps`); those of [`Session::run`].
     pub async fn profile(&mut self, inputs: &[(&str, HostTensor)]) -> Result<Vec<NodeTime>> {
         self.begin().await?;
-        self.engine.profile = Some(vec![]);
+        self.engine.profile = Some(Profile::new());
         let io = IoBinding::new();
         let io = inputs.iter().fold(io, |io, (n, t)| io.input(n, t.clone()));
         let result = self.run_once(io).await;
-        let times = self.engine.profile.take().unwrap_or_default();
-        result.map(|_| times)
+        let profile = self.engine.profile.take();
+        result.map(|_| profile.map_or_else(Vec::new, |profile| profile.times))
     }
 }
 

@@ -24,7 +24,8 @@ pub use tilewright_tensor as tensor;
 
 pub use device::{AdapterChoice, AdapterInfo, AdapterKind, Caps, Gpu, GpuOptions};
 pub use graph::{
-    Fallback, Graph, HostStep, Model, ModelOptions, NodeTime, RunLimits, SelfTest, Session,
+    Dispatched, Fallback, Graph, HostStep, Model, ModelOptions, NodeTime, RunLimits, SelfTest,
+    Session,
 };
 pub use tensor::{DType, HostTensor, Shape};
 

@@ -23,6 +23,9 @@ pub(super) struct Options {
     /// Ask the adapter for default WebGPU limits and no features.
     #[arg(long)]
     default_limits: bool,
+    /// Leave the runtime checks of bounds and loops out of shaders (docs/shaders.md says what that gains).
+    #[arg(long)]
+    trusted: bool,
     /// Seconds to measure each case, all sides together; a fifth as long, and at least 200 ms for each side, warms up before.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
@@ -271,7 +274,7 @@ fn finish(
 impl Options {
     /// The adapter.
     pub(super) fn gpu(&self) -> Result<Gpu, Failure> {
-        let gpu = crate::device::open(&self.device, self.default_limits)?;
+        let gpu = crate::device::open(&self.device, self.default_limits, self.trusted)?;
         Ok(gpu.ok_or("a bench needs an adapter")?)
     }
 

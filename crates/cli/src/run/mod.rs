@@ -4,6 +4,7 @@ mod inputs;
 mod picture;
 mod report;
 mod sizes;
+mod trace;
 
 use crate::Failure;
 use crate::device::{DeviceArgs, model_with, read_graph};
@@ -13,11 +14,12 @@ use report::Report;
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tilewright::kernels::{Choices, Tuning};
 use tilewright::onnx::save_tensor;
 use tilewright::tensor::npy;
-use tilewright::{Gpu, Graph, HostTensor, Model, SelfTest, Session, block_on};
+use tilewright::{Gpu, Graph, HostTensor, Model, NodeTime, SelfTest, Session, block_on};
+use trace::Trace;
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -52,6 +54,9 @@ pub(crate) struct Args {
     /// Print the time of every dispatch, and of every node on the host, of one more run.
     #[arg(long)]
     profile: bool,
+    /// Write what happened when, with the dispatches of one more run, as a trace for https://ui.perfetto.dev.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -62,41 +67,49 @@ pub(crate) struct Args {
 /// Loads, runs, reports.
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let labels = args.labels.as_deref().map(labels).transpose()?;
-    let started = Instant::now();
+    let mut trace = Trace::new("load the model");
     let bar = spinner("loading the model");
     let graph = read_graph(&args.model, &args.inputs.options())?;
-    let inputs = args
-        .inputs
-        .load(&graph, args.device.options().limits.memory)?;
-    let load = started.elapsed();
+    trace.phase("load the inputs");
+    let most = args.device.options().limits.memory;
+    let inputs = args.inputs.load(&graph, most)?;
+    let load = trace.phase("open the adapter");
     bar.set_message("opening the adapter");
     let gpu = args.device.gpu()?;
-    let opened = started.elapsed();
+    let opened = trace.phase("passes");
     bar.set_message("planning");
     let model = chosen(args, graph, gpu.as_ref(), &bar)?;
     let mut session = Session::new(&model)?;
     let named: Vec<(&str, HostTensor)> =
         (inputs.iter().map(|(n, t)| (n.as_str(), t.clone()))).collect();
+    trace.phase("plan, upload weights, compile");
     compile(&mut session, &named, &bar)?;
     bar.set_style(ProgressStyle::default_spinner());
     bar.set_message("first run");
+    trace.phase("first run");
     let outputs = block_on(session.run(&named))?;
-    let first = started.elapsed();
-    let times = repeats(&mut session, &named, args.repeat, &bar)?;
-    let untimed = gpu.as_ref().is_some_and(|gpu| !gpu.caps().timestamps);
-    let profile = match args.profile && !untimed {
-        true => block_on(session.profile(&named))?,
+    let first = trace.end();
+    let times = repeats(&mut session, &named, args.repeat, &bar, &mut trace)?;
+    let timed = gpu.as_ref().is_none_or(|gpu| gpu.caps().timestamps);
+    let wanted = args.profile || args.trace.is_some();
+    let profiled = trace.elapsed();
+    let nodes = match wanted && timed {
+        true => profile(&mut session, &named, &mut trace)?,
         false => vec![],
     };
     bar.finish_and_clear();
     for wrong in session.quarantined() {
         eprintln!("wrong: {wrong}");
     }
-    let files = match &args.output {
-        Some(folder) => write_outputs(folder, &outputs)?,
-        None => vec![],
-    };
+    trace.phase("write the outputs");
+    let files = args.output.as_deref().map(|to| write_outputs(to, &outputs));
+    let files = files.transpose()?.unwrap_or_default();
+    trace.end();
     let adapter = (gpu.as_ref()).map_or("host".to_owned(), |g| g.info().name.clone());
+    if let Some(path) = &args.trace {
+        let text = trace.json(&adapter, profiled, &nodes).to_string();
+        write_whole(path, text.as_bytes()).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
     let report = Report {
         adapter,
         load,
@@ -106,8 +119,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         host_steps: session.host_steps(),
         outputs,
         files,
-        profile,
-        untimed: args.profile && untimed,
+        profile: if args.profile { nodes } else { vec![] },
+        untimed: wanted && !timed,
         labels: labels.unwrap_or_default(),
         top: args.top,
     };
@@ -115,6 +128,18 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         true => crate::say(&serde_json::to_string_pretty(&report.json())?),
         false => crate::say(report.to_string().trim_end()),
     }
+}
+
+/// One more run, whose nodes are timed.
+fn profile(
+    session: &mut Session,
+    inputs: &[(&str, HostTensor)],
+    trace: &mut Trace,
+) -> Result<Vec<NodeTime>, Failure> {
+    trace.phase("profiled run and read-back");
+    let nodes = block_on(session.profile(inputs))?;
+    trace.end();
+    Ok(nodes)
 }
 
 fn spinner(message: &'static str) -> ProgressBar {
@@ -177,6 +202,7 @@ fn repeats(
     inputs: &[(&str, HostTensor)],
     repeat: u64,
     bar: &ProgressBar,
+    trace: &mut Trace,
 ) -> Result<Vec<Duration>, Failure> {
     if repeat < 2 {
         return Ok(vec![]);
@@ -186,10 +212,10 @@ fn repeats(
     bar.set_length(repeat);
     bar.set_position(0);
     let mut times = vec![];
-    for _ in 0..repeat {
-        let start = Instant::now();
+    for i in 0..repeat {
+        let start = trace.phase(format!("run {i}"));
         block_on(session.run(inputs))?;
-        times.push(start.elapsed());
+        times.push(trace.end() - start);
         bar.inc(1);
     }
     Ok(times)

@@ -223,7 +223,9 @@ mod tests {
             node: "n".into(),
             op: "Add".into(),
             shader: "map".into(),
+            begin: 0,
             nanoseconds: ns,
+            dispatch: None,
         };
         Report {
             adapter: "host".into(),

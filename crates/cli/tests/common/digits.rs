@@ -2,6 +2,7 @@
 
 use super::{file, text, tilewright};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::path::Path;
 use tilewright::HostTensor;
 use tilewright::tensor::npy;
@@ -60,6 +61,42 @@ pub(crate) fn check(report: &Value, count: usize, expected: &HostTensor) {
             "{top}"
         );
     }
+}
+
+/// Checks a trace of the digits' model: its events do not overlap on their track, and those of nodes have nodes' names.
+pub(crate) fn check_trace(path: &Path, report: &Value, track: &str) {
+    let trace: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let named = |event: &&Value| event["name"] == "thread_name" && event["args"]["name"] == track;
+    let nodes_track = &events.iter().find(named).unwrap()["tid"];
+    let nodes = report["nodes"].as_array().unwrap();
+    let mut ends = HashMap::new();
+    let (mut count, mut phases) = (0, vec![]);
+    for event in events.iter().filter(|event| event["ph"] == "X") {
+        let (begin, time) = (
+            event["ts"].as_f64().unwrap(),
+            event["dur"].as_f64().unwrap(),
+        );
+        let end = ends.entry(event["tid"].to_string()).or_insert(0.0);
+        // A nanosecond for the rounding of microseconds.
+        assert!(begin >= *end - 1e-3 && time >= 0.0, "{event}");
+        *end = begin + time;
+        match event["tid"] == *nodes_track {
+            true => {
+                let (name, unnamed) = (&event["name"], Value::from(""));
+                let named =
+                    |n: &Value| n["node"] == *name || n["node"] == unnamed && n["op"] == *name;
+                assert!(nodes.iter().any(named), "{event}");
+                count += 1;
+            }
+            false => phases.push(event["name"].as_str().unwrap()),
+        }
+    }
+    assert_eq!(count, nodes.len());
+    assert!(
+        phases.contains(&"load the model") && phases.contains(&"first run"),
+        "{phases:?}"
+    );
 }
 
 /// Checks the times of a profile.

@@ -76,6 +76,15 @@ fn parameters_and_their_components_are_checked() {
 }
 
 #[test]
+fn halves_of_a_word_are_two() {
+    let (text, _) = checked("fn f(i: u32) -> f32 { return unpack2x16float((i))[i % 2u]; }");
+    assert!(
+        text.contains("(i))[audit(u32(i % 2u), u32(2u), 7u)]"),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_has_no_known_length_is_an_error() {
     let source =
         assemble(&Variant::new("t").text("t", "\nfn f(i: u32) { let v = g(); _ = v[i]; }"));

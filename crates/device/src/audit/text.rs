@@ -75,6 +75,8 @@ struct Scanner<'a> {
     fields: HashMap<&'a str, Kind>,
     /// The module's names, then those of each block around.
     scopes: Vec<HashMap<&'a str, Kind>>,
+    /// What is called, or "", of each parenthesis that is open.
+    calls: Vec<&'a str>,
     /// Declared by the statement that is read, in force after it.
     declared: Vec<(&'a str, Kind)>,
     /// Workgroup arrays and their lengths.
@@ -94,6 +96,7 @@ impl<'a> Scanner<'a> {
             aliases: HashMap::new(),
             fields: HashMap::new(),
             scopes: vec![HashMap::new()],
+            calls: Vec::new(),
             declared: Vec::new(),
             shared: Vec::new(),
         };
@@ -158,6 +161,7 @@ impl<'a> Scanner<'a> {
     fn run(&mut self, end: usize) -> Result<()> {
         // What the expression before is, where an index may follow, and where it begins.
         let (mut base, mut begin) = (None, self.at);
+        let mut last = "";
         while self.at < end {
             let rest = &self.text[self.at..end];
             let Some(c) = rest.chars().next() else { break };
@@ -172,13 +176,23 @@ impl<'a> Scanner<'a> {
                 }
                 self.copy(word.len());
                 base = self.word(word, field);
+                last = word;
+                continue;
             } else if c == '[' {
                 base = Some(self.index(base.unwrap_or(Kind::Other), begin)?);
             } else {
                 self.copy(c.len_utf8());
                 self.punctuation(c);
-                base = (c == '.').then_some(Kind::Other);
+                base = match c {
+                    '(' => {
+                        self.calls.push(last);
+                        None
+                    }
+                    ')' => self.calls.pop().and_then(result),
+                    _ => None,
+                };
             }
+            last = "";
         }
         Ok(())
     }
@@ -348,6 +362,11 @@ fn literal(text: &str) -> &str {
     let value = text.trim_start_matches('=').trim_start();
     let inner = value.strip_prefix("array<").unwrap_or_default();
     closing(inner, '<', '>').map_or("", |end| &value[..end + "array<>".len()])
+}
+
+/// What a function gives whose results are indexed.
+fn result(function: &str) -> Option<Kind> {
+    (function == "unpack2x16float").then_some(Kind::Vector(2))
 }
 
 /// A line without its comment.

@@ -7,6 +7,9 @@ use crate::{Error, Result, View};
 
 /// Parts begin at multiples of this many elements where axes are long, so that vectors of four still move.
 const STEP: usize = 64;
+/// The most pieces of a copy: bindings of 128 MiB then cover 512 GiB where both tensors are walked in order. Where one is
+/// walked across, pieces can become as small as an element, and a dispatch for each would take longer than the copy is worth.
+const MOST_PIECES: usize = 4096;
 
 pub(super) fn copy_in_pieces(
     caps: &Caps,
@@ -14,6 +17,33 @@ pub(super) fn copy_in_pieces(
     y: &View,
     region: &Region,
 ) -> Result<Vec<Dispatch>> {
+    let mut out = vec![];
+    let mut left = vec![region.clone()];
+    while let Some(region) = left.pop() {
+        if out.len() + left.len() >= MOST_PIECES {
+            return Err(Error::TooLarge {
+                kernel: KERNEL,
+                what: "the number of pieces that fit a binding",
+                count: (out.len() + left.len() + 1) as u64,
+                limit: MOST_PIECES as u64,
+            });
+        }
+        match one_piece(caps, a, y, &region)? {
+            Ok(dispatches) => out.extend(dispatches),
+            // The first half is next, so that pieces stay in order.
+            Err([first, second]) => left.extend([second, first]),
+        }
+    }
+    Ok(out)
+}
+
+/// The copy of a region, or its halves where a binding holds too little.
+fn one_piece(
+    caps: &Caps,
+    a: &View,
+    y: &View,
+    region: &Region,
+) -> Result<std::result::Result<Vec<Dispatch>, [Region; 2]>> {
     let from = window(caps, a, &region.shape, &region.from);
     let to = window(caps, y, &region.shape, &region.to);
     if let (Some((a, from)), Some((y, to))) = (&from, &to) {
@@ -22,13 +52,9 @@ pub(super) fn copy_in_pieces(
             from: from.clone(),
             to: to.clone(),
         };
-        return copy(caps, a, y, &part);
+        return copy(caps, a, y, &part).map(Ok);
     }
-    let mut out = vec![];
-    for half in halves(region, from.is_none(), to.is_none())? {
-        out.extend(copy_in_pieces(caps, a, y, &half)?);
-    }
-    Ok(out)
+    halves(region, from.is_none(), to.is_none()).map(Err)
 }
 
 /// The part of a tensor that a walk touches, beginning where a binding may, and the walk in it; none where it is over the limit.
