@@ -3,7 +3,7 @@
 //! Set:   EDGE LANES SM SN FM FN  KF = 4 * BK4 / EDGE  BK4  STRIP (fragments stored at once)
 //!        A_JOBS B_JOBS (blocks that a thread moves)  MatA MatB MatC (types)
 //!        BY_K (rows in workgroup memory lie along k; otherwise as in memory)
-//! Slots: is_past  k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44 A_ALONG_K  b_quad load_b44 B_ALONG_K  store4
+//! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44 A_ALONG_K  b_quad load_b44 B_ALONG_K  store4
 //!        a_put b_put c_get (workgroup memory)  a_fragment b_fragment fragment_mac c_fragment
 //#use gemm_grid
 //#use block44
@@ -56,15 +56,15 @@ fn put_b(job: Job, v: Block44) {
     }
 }
 
-fn fetch_a(quad: AQuad, k4: u32) -> Block44 {
+fn fetch_a(quad: AQuad, k4: u32, end: u32) -> Block44 {
     var block: Block44;
-    if k4 < p.k4 { block = load_a44(quad, k4); }
+    if k4 < end { block = load_a44(quad, k4); }
     return block;
 }
 
-fn fetch_b(quad: vec4<u32>, k4: u32) -> Block44 {
+fn fetch_b(quad: vec4<u32>, k4: u32, end: u32) -> Block44 {
     var block: Block44;
-    if k4 < p.k4 { block = load_b44(quad, k4); }
+    if k4 < end { block = load_b44(quad, k4); }
     return block;
 }
 
@@ -80,23 +80,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let sub_m = sub / SN * FM * EDGE;
     let sub_n = sub % SN * FN * EDGE;
     let blocks = k_blocks(4u * m4, 4u * n4, tile.z);
+    let steps = k_steps(tile.z);
     //#repeat r FM
     //#repeat c FN
     var acc$r_$c = MatC();
     //#end
     //#end
     var block = blocks.x;   // the chunk that the registers hold
-    var k4 = 0u;
+    var k4 = steps.x;
     //#repeat j A_JOBS
     let a_job$j = job_of(thread + $ju * THREADS, BM4, A_ALONG_K);
     let start$j = a_start(m4 + a_job$j.at, tile.z);
     var from_a$j = a_quad(start$j, block);
-    var a_held$j = fetch_a(from_a$j, a_job$j.k4);
+    var a_held$j = fetch_a(from_a$j, k4 + a_job$j.k4, steps.y);
     //#end
     //#repeat j B_JOBS
     let b_job$j = job_of(thread + $ju * THREADS, BN4, B_ALONG_K);
     var from_b$j = b_quad(n4 + b_job$j.at, block, tile.z);
-    var b_held$j = fetch_b(from_b$j, b_job$j.k4);
+    var b_held$j = fetch_b(from_b$j, k4 + b_job$j.k4, steps.y);
     //#end
     while block < blocks.y {
         //#repeat j A_JOBS
@@ -107,8 +108,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         //#end
         workgroupBarrier();
         k4 += BK4;
-        if k4 >= p.k4 {
-            k4 = 0u;
+        if k4 >= steps.y {
+            k4 = steps.x;
             block++;
             if !ONE_BLOCK {
                 //#repeat j A_JOBS
@@ -122,10 +123,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         // The next chunk is on its way while this one is used.
         if block < blocks.y {
             //#repeat j A_JOBS
-            a_held$j = fetch_a(from_a$j, k4 + a_job$j.k4);
+            a_held$j = fetch_a(from_a$j, k4 + a_job$j.k4, steps.y);
             //#end
             //#repeat j B_JOBS
-            b_held$j = fetch_b(from_b$j, k4 + b_job$j.k4);
+            b_held$j = fetch_b(from_b$j, k4 + b_job$j.k4, steps.y);
             //#end
         }
         //#repeat q KF

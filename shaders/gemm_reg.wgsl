@@ -2,7 +2,7 @@
 //! One subgroup is a workgroup. A lane owns CQ blocks of 4 columns and all R rows; A reaches the other lanes by broadcast.
 //! Loads there cost the same from workgroup and from storage memory, so only reuse in registers helps.
 //! Set:   LANES (the subgroup size)  RQ (row quads a lane loads)  R = 4 * LANES * RQ  CQ  ROLL_K ROLL_STORE  Acc
-//! Slots: is_past  k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44  b_quad load_b44  Spread spread mac  store4
+//! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44  b_quad load_b44  Spread spread mac  store4
 //#use gemm_grid
 //#use block44
 //#use gemm_store
@@ -20,7 +20,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let start$i = a_start(m4 + $iu * LANES + lane, at.z);
     //#end
     let blocks = k_blocks(4u * m4, 4u * at.y * CQ * LANES, at.z);
-    let steps = p.k4;
+    let steps = k_steps(at.z);
     for (var block = blocks.x; block < blocks.y; block++) {
         //#repeat i RQ
         let quad$i = a_quad(start$i, block);
@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         //#repeat c CQ
         let from$c = b_quad(n4 + $cu * LANES, block, at.z);
         //#end
-        for (var k4 = 0u; k4 < steps; k4++) {
+        for (var k4 = steps.x; k4 < steps.y; k4++) {
             // Every load stands before the arithmetic; the other order costs 15 to 30%.
             //#repeat i RQ
             let a$i = load_a44(quad$i, k4);

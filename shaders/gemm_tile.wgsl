@@ -2,7 +2,7 @@
 //! 4 * BM4 x 4 * BN4 a workgroup, 4 * BK4 along k at a time; a thread owns TM4 x TN4 blocks of 4 x 4, TY and TX blocks apart.
 //! Set:   BM4 BN4 BK4 (powers of 2)  TM4 TN4  TX = BN4 / TN4  TY = BM4 / TM4 (both at least 2 * BK4)  SIDES (2: double-buffered)
 //!        JOBS = (BM4 + BN4) * BK4 / (TX * TY), rounded up  Acc
-//! Slots: is_past  k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44 A_ALONG_K  b_quad load_b44 B_ALONG_K  Spread spread mac  store4
+//! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44 A_ALONG_K  b_quad load_b44 B_ALONG_K  Spread spread mac  store4
 //#use gemm_grid
 //#use block44
 //#use gemm_store
@@ -26,9 +26,9 @@ fn job_of(number: u32) -> Job {
     return Job(is_a, !is_a && number < ALL_JOBS, select(i % width, i / BK4, along_k), select(i / width, i % BK4, along_k));
 }
 
-fn fetch(job: Job, a: AQuad, b: vec4<u32>, k4: u32) -> Block44 {
+fn fetch(job: Job, a: AQuad, b: vec4<u32>, k4: u32, end: u32) -> Block44 {
     var block: Block44;
-    if k4 + job.k4 < p.k4 {
+    if k4 + job.k4 < end {
         if job.is_a { block = load_a44(a, k4 + job.k4); } else if job.is_b { block = load_b44(b, k4 + job.k4); }
     }
     return block;
@@ -57,9 +57,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let tx = thread % TX;
     let ty = thread / TX;
     let blocks = k_blocks(4u * m4, 4u * n4, tile.z);
+    let steps = k_steps(tile.z);
     var acc: array<vec4<Acc>, 4u * TM4 * TN4>;
     var block = blocks.x;   // the chunk that the registers hold
-    var k4 = 0u;
+    var k4 = steps.x;
     var side = 0u;
     //#repeat j JOBS
     let job$j = job_of(thread + $ju * THREADS);
@@ -70,7 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     if job$j.is_a { start$j = a_start(m4 + job$j.at, tile.z); }
     if ONE_BLOCK || block < blocks.y {
         if job$j.is_a { from_a$j = a_quad(start$j, block); } else { from_b$j = b_quad(n4 + job$j.at, block, tile.z); }
-        held$j = fetch(job$j, from_a$j, from_b$j, 0u);
+        held$j = fetch(job$j, from_a$j, from_b$j, steps.x, steps.y);
     }
     //#end
     while block < blocks.y {
@@ -79,8 +80,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         //#end
         workgroupBarrier();
         k4 += BK4;
-        if k4 >= p.k4 {
-            k4 = 0u;
+        if k4 >= steps.y {
+            k4 = steps.x;
             block++;
             if !ONE_BLOCK && block < blocks.y {
                 //#repeat j JOBS
@@ -91,7 +92,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         // The next chunk is on its way while this one is used.
         if block < blocks.y {
             //#repeat j JOBS
-            held$j = fetch(job$j, from_a$j, from_b$j, k4);
+            held$j = fetch(job$j, from_a$j, from_b$j, k4, steps.y);
             //#end
         }
         for (var q = 0u; q < BK4; q++) {

@@ -2,7 +2,7 @@
 //! Every element of B is used once for all rows, so memory bounds it: TK threads share the k axis of one column block,
 //! then add their sums in a fixed order.
 //! Set:   MR (rows: 1, 2, 4 or 8; below 4 only for one tile of rows)  MQ = MR / 4, rounded up  TX (blocks of 4 columns)  TK  Acc
-//! Slots: is_past  k_blocks ONE_BLOCK  AStart AQuad a_start a_quad load_a44  b_quad load_b44 B_ALONG_K  Spread spread mac  store4
+//! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44  b_quad load_b44 B_ALONG_K  Spread spread mac  store4
 //#use gemm_grid
 //#use block44
 //#use gemm_store
@@ -23,12 +23,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let start$q = a_start(tile.x * MQ + $qu, tile.z);
     //#end
     let blocks = k_blocks(tile.x * MR, 4u * tile.y * TX, tile.z);
+    let steps = k_steps(tile.z);
     for (var block = blocks.x; block < blocks.y; block++) {
         let quad = b_quad(n4, block, tile.z);
         //#repeat q MQ
         let quad$q = a_quad(start$q, block);
         //#end
-        for (var k4 = tk; k4 < p.k4; k4 += TK) {
+        for (var k4 = steps.x + tk; k4 < steps.y; k4 += TK) {
             let b = load_b44(quad, k4);
             //#repeat q MQ
             let a$q = load_a44(quad$q, k4);

@@ -235,6 +235,21 @@ fn shaders_of(graph: &Graph, caps: &Caps) -> Vec<&'static str> {
 }
 
 #[test]
+fn long_sums_of_few_outputs_are_split_on_gpus_alone() {
+    let cases = Op::cases();
+    let split = |name: &str, caps: &Caps| {
+        let mut own = cases.iter().filter(|case| case.op.name() == "MatMul");
+        let case = own.find(|case| case.name == name).unwrap();
+        shaders_of(&graph_of(case).unwrap(), caps).contains(&"split_k")
+    };
+    for name in ["few outputs of long sums", "few rows of long sums"] {
+        assert!(split(name, &Caps::discrete()) && split(name, &Caps::webgpu_default()));
+        assert!(!split(name, &Caps::software(8)));
+    }
+    assert!(!split("beyond a tile", &Caps::discrete()));
+}
+
+#[test]
 fn f16_is_not_cast_for_the_operators_that_count() {
     for &name in HALF {
         let mut cases = 0;

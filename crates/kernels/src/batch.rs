@@ -3,13 +3,15 @@
 use tilewright_device::{Dispatch, Variant};
 
 use crate::error::index;
-use crate::{Error, Result};
+use crate::{Error, Result, SplitK};
 
 /// Batch extents, outermost first, and each operand's stride in elements along them (0: broadcast).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Batch {
     sizes: Vec<usize>,
     strides: Vec<[usize; 3]>,
+    /// How each k block is cut: the innermost axis then counts its parts.
+    pub(crate) split: Option<SplitK>,
 }
 
 impl Batch {
@@ -29,6 +31,7 @@ impl Batch {
         let mut merged = Self {
             sizes: Vec::new(),
             strides: Vec::new(),
+            split: None,
         };
         for (axis, &size) in sizes.iter().enumerate().filter(|axis| *axis.1 != 1) {
             let own = strides.map(|s| s[axis]);
@@ -49,6 +52,11 @@ impl Batch {
             return Err(Error::shape(kernel, "more than 8 batch axes"));
         }
         Ok(merged)
+    }
+
+    /// With the innermost axis for the parts of a cut, where there is one.
+    pub(crate) fn parts(self, split: Option<SplitK>) -> Self {
+        Self { split, ..self }
     }
 
     /// Number of products.

@@ -5,7 +5,7 @@ use tilewright_device::{Caps, Dispatch};
 use crate::batch::Batch;
 use crate::error::index;
 use crate::product::{FLOAT, Loader, Product};
-use crate::{Epilogue, Error, Loop, Result, Target, View};
+use crate::{Epilogue, Error, Loop, Result, SplitK, Target, View};
 
 const KERNEL: &str = "gemm";
 
@@ -69,21 +69,23 @@ pub struct Gemm<'a> {
 /// with rows that are no multiples of 4 on adapters without f16, [`Error::TooLarge`] over the limits of indices and groups,
 /// [`Error::Quarantined`].
 pub fn gemm<'a>(on: impl Into<Target<'a>>, product: &Gemm<'_>) -> Result<Vec<Dispatch>> {
-    lowered(on.into(), product, None)
+    lowered(on.into(), product, None, None)
 }
 
 /// Dispatches a product with a loop of the caller's choice. Errors as [`gemm`].
 pub fn gemm_with(caps: &Caps, product: &Gemm<'_>, of: Loop) -> Result<Vec<Dispatch>> {
-    lowered(caps.into(), product, Some(of))
+    lowered(caps.into(), product, Some(of), None)
 }
 
-fn lowered(on: Target<'_>, product: &Gemm<'_>, of: Option<Loop>) -> Result<Vec<Dispatch>> {
+/// The dispatch of a product; of a `split` one the last batch axis counts the parts.
+pub(crate) fn lowered(
+    on: Target<'_>,
+    product: &Gemm<'_>,
+    of: Option<Loop>,
+    split: Option<SplitK>,
+) -> Result<Vec<Dispatch>> {
     let Gemm { m, n, k, .. } = *product;
-    let first = match product.c.layout {
-        Layout::Rows => None,
-        Layout::Columns { first } if first % 4 == 0 => Some(first),
-        _ => return Err(Error::shape(KERNEL, "C must lie in rows")),
-    };
+    let (c_part, first) = column_part(product.c.layout)?;
     let strides = [&product.a, &product.b, &product.c].map(|of| &of.batch[..]);
     let batch = Batch::new(KERNEL, &product.batch, strides)?;
     if m == 0 || n == 0 || batch.count() == 0 {
@@ -96,15 +98,15 @@ fn lowered(on: Target<'_>, product: &Gemm<'_>, of: Option<Loop>) -> Result<Vec<D
     let a = left(product, batch.is_vec(0))?;
     let b = right(product, batch.is_vec(1))?;
     let lowered = Product {
-        kernel: KERNEL,
+        kernel: split.map_or(KERNEL, |_| "split_k"),
         m,
         n,
         k,
         k_blocks: 1,
         k_search: 0,
         k_part: "k_whole",
-        c_part: first.map_or("c_rows", |_| "c_columns"),
-        batch,
+        c_part,
+        batch: batch.parts(split),
         arithmetic: FLOAT,
         a,
         b,
@@ -131,6 +133,15 @@ fn lowered(on: Target<'_>, product: &Gemm<'_>, of: Option<Loop>) -> Result<Vec<D
         dispatch.variant = dispatch.variant.set("PANEL", (width / 4) as u32);
     }
     Ok(vec![dispatch])
+}
+
+/// The part that says where columns of the product lie in C, and the first of them.
+pub(crate) fn column_part(layout: Layout) -> Result<(&'static str, Option<usize>)> {
+    match layout {
+        Layout::Rows => Ok(("c_rows", None)),
+        Layout::Columns { first } if first % 4 == 0 => Ok(("c_columns", Some(first))),
+        _ => Err(Error::shape(KERNEL, "C must lie in rows")),
+    }
 }
 
 /// How A is loaded; `aligned`: its matrices begin at multiples of 4.

@@ -78,6 +78,15 @@ impl Loop {
         }
     }
 
+    /// The tiles of a product that is to be split along k.
+    pub(crate) fn split(caps: &Caps, m: usize, n: usize) -> Self {
+        match () {
+            () if m <= GEMV_ROWS => gemv(caps, m, n),
+            () if m > 32 && n > 32 => Self::MEDIUM,
+            () => Self::SMALL,
+        }
+    }
+
     /// Rows and columns of C that a workgroup computes.
     #[must_use]
     pub fn extent(self) -> [usize; 2] {

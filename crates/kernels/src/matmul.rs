@@ -8,11 +8,98 @@ use crate::{Epilogue, Error, Gemm, Layout, Operand, Result, Target, View, gemm};
 
 const KERNEL: &str = "matmul";
 
-/// C\[.., m, n\] = epilogue(A\[.., m, k\] * B\[.., k, n\]), each of rank 2 or more, A and B as stored or transposed in
-/// their last two axes; other axes broadcast as in numpy.matmul (ONNX MatMul, Gemm).
+impl<'a> Gemm<'a> {
+    /// The product C\[.., m, n\] = epilogue(A\[.., m, k\] * B\[.., k, n\]), each of rank 2 or more, A and B as stored or transposed
+    /// in their last two axes; other axes broadcast as in numpy.matmul (ONNX MatMul, Gemm).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the shapes do not fit.
+    pub fn of(
+        a: &'a View,
+        trans_a: bool,
+        b: &'a View,
+        trans_b: bool,
+        c: &'a View,
+        epilogue: Option<&'a Epilogue>,
+    ) -> Result<Self> {
+        let ([ra, ca], batch_a) = split("A", a)?;
+        let ([rb, cb], batch_b) = split("B", b)?;
+        let ([rc, cc], batch) = split("C", c)?;
+        let (m, k) = if trans_a { (ca, ra) } else { (ra, ca) };
+        let (kb, n) = if trans_b { (cb, rb) } else { (rb, cb) };
+        if k != kb || rc != m || cc != n {
+            let what = format!(
+                "{:?} times {:?} (transposed: {trans_a}, {trans_b}) into {:?}",
+                a.shape, b.shape, c.shape
+            );
+            return Err(Error::shape(KERNEL, what));
+        }
+        let layout = |trans| if trans { Layout::Cols } else { Layout::Rows };
+        let strides_a = strides("A", batch_a, ra * ca, batch)?;
+        let strides_b = strides("B", batch_b, rb * cb, batch)?;
+        let mut product = Self {
+            m,
+            n,
+            k,
+            batch: batch.to_vec(),
+            a: operand(a, layout(trans_a), ca, strides_a),
+            b: operand(b, layout(trans_b), cb, strides_b),
+            c: operand(c, Layout::Rows, n, strides("C", batch, m * n, batch)?),
+            epilogue,
+        };
+        merge_rows(&mut product);
+        Ok(product)
+    }
+
+    /// The product by some columns of a constant B of rank 2 in panels ([`pack_b`](crate::pack_b), panels of `width` columns) into the
+    /// same columns of C, the first of them a multiple of 4: `b` holds these columns alone.
+    ///
+    /// # Errors
+    /// As [`Gemm::of`].
+    pub fn of_columns(
+        a: &'a View,
+        trans_a: bool,
+        b: &'a View,
+        width: usize,
+        c: &'a View,
+        columns: Range<usize>,
+        epilogue: Option<&'a Epilogue>,
+    ) -> Result<Self> {
+        let ([ra, ca], batch_a) = split("A", a)?;
+        let ([rc, ld], batch) = split("C", c)?;
+        let (m, k) = if trans_a { (ca, ra) } else { (ra, ca) };
+        if rc != m || columns.end > ld {
+            let what = format!(
+                "{:?} (transposed: {trans_a}) times packed B into columns {columns:?} of {:?}",
+                a.shape, c.shape
+            );
+            return Err(Error::shape(KERNEL, what));
+        }
+        let layout = if trans_a { Layout::Cols } else { Layout::Rows };
+        let of_c = match columns.start {
+            0 if columns.end == ld => Layout::Rows,
+            first => Layout::Columns { first },
+        };
+        let panels = Layout::Panels { width };
+        let mut product = Self {
+            m,
+            n: columns.len(),
+            k,
+            batch: batch.to_vec(),
+            a: operand(a, layout, ca, strides("A", batch_a, ra * ca, batch)?),
+            b: operand(b, panels, k.next_multiple_of(4), vec![0; batch.len()]),
+            c: operand(c, of_c, ld, strides("C", batch, m * ld, batch)?),
+            epilogue,
+        };
+        merge_rows(&mut product);
+        Ok(product)
+    }
+}
+
+/// Dispatches [`Gemm::of`] these tensors.
 ///
 /// # Errors
-/// [`Error::Shape`] where the shapes do not fit; otherwise those of [`gemm`].
+/// Those of [`Gemm::of`] and [`gemm`].
 pub fn matmul<'a>(
     on: impl Into<Target<'a>>,
     a: &View,
@@ -22,41 +109,7 @@ pub fn matmul<'a>(
     c: &View,
     epilogue: Option<&Epilogue>,
 ) -> Result<Vec<Dispatch>> {
-    let ([ra, ca], batch_a) = split("A", a)?;
-    let ([rb, cb], batch_b) = split("B", b)?;
-    let ([rc, cc], batch) = split("C", c)?;
-    let (m, k) = if trans_a { (ca, ra) } else { (ra, ca) };
-    let (kb, n) = if trans_b { (cb, rb) } else { (rb, cb) };
-    if k != kb || rc != m || cc != n {
-        let what = format!(
-            "{:?} times {:?} (transposed: {trans_a}, {trans_b}) into {:?}",
-            a.shape, b.shape, c.shape
-        );
-        return Err(Error::shape(KERNEL, what));
-    }
-    let layout = |trans| if trans { Layout::Cols } else { Layout::Rows };
-    let mut product = Gemm {
-        m,
-        n,
-        k,
-        batch: batch.to_vec(),
-        a: operand(
-            a,
-            layout(trans_a),
-            ca,
-            strides("A", batch_a, ra * ca, batch)?,
-        ),
-        b: operand(
-            b,
-            layout(trans_b),
-            cb,
-            strides("B", batch_b, rb * cb, batch)?,
-        ),
-        c: operand(c, Layout::Rows, n, strides("C", batch, m * n, batch)?),
-        epilogue,
-    };
-    merge_rows(&mut product);
-    gemm(on, &product)
+    gemm(on, &Gemm::of(a, trans_a, b, trans_b, c, epilogue)?)
 }
 
 /// [`matmul`] with a constant B of rank 2 in panels: [`pack_b`](crate::pack_b) of k x `n`, columns in panels of `width`.
@@ -72,57 +125,11 @@ pub fn matmul_packed<'a>(
     c: &View,
     epilogue: Option<&Epilogue>,
 ) -> Result<Vec<Dispatch>> {
-    matmul_columns(on, a, trans_a, b, width, c, 0..c.last(), epilogue)
-}
-
-/// [`matmul_packed`] of some columns of B into the same columns of C, the first of them a multiple of 4: `b` holds these
-/// columns alone.
-///
-/// # Errors
-/// As [`matmul`].
-#[expect(clippy::too_many_arguments, reason = "matmul_packed and a range")]
-pub fn matmul_columns<'a>(
-    on: impl Into<Target<'a>>,
-    a: &View,
-    trans_a: bool,
-    b: &View,
-    width: usize,
-    c: &View,
-    columns: Range<usize>,
-    epilogue: Option<&Epilogue>,
-) -> Result<Vec<Dispatch>> {
-    let ([ra, ca], batch_a) = split("A", a)?;
-    let ([rc, ld], batch) = split("C", c)?;
-    let (m, k) = if trans_a { (ca, ra) } else { (ra, ca) };
-    if rc != m || columns.end > ld {
-        let what = format!(
-            "{:?} (transposed: {trans_a}) times packed B into columns {columns:?} of {:?}",
-            a.shape, c.shape
-        );
-        return Err(Error::shape(KERNEL, what));
-    }
-    let layout = if trans_a { Layout::Cols } else { Layout::Rows };
-    let of_c = match columns.start {
-        0 if columns.end == ld => Layout::Rows,
-        first => Layout::Columns { first },
-    };
-    let mut product = Gemm {
-        m,
-        n: columns.len(),
-        k,
-        batch: batch.to_vec(),
-        a: operand(a, layout, ca, strides("A", batch_a, ra * ca, batch)?),
-        b: operand(
-            b,
-            Layout::Panels { width },
-            k.next_multiple_of(4),
-            vec![0; batch.len()],
-        ),
-        c: operand(c, of_c, ld, strides("C", batch, m * ld, batch)?),
-        epilogue,
-    };
-    merge_rows(&mut product);
-    gemm(on, &product)
+    let columns = 0..c.last();
+    gemm(
+        on,
+        &Gemm::of_columns(a, trans_a, b, width, c, columns, epilogue)?,
+    )
 }
 
 fn operand(view: &View, layout: Layout, ld: usize, batch: Vec<usize>) -> Operand<'_> {

@@ -89,7 +89,7 @@ pub(crate) struct Product<'a> {
 impl Product<'_> {
     /// The loop for this product: [`Product::choose`] among the family's candidates.
     pub(crate) fn default_loop(&self, on: Target<'_>) -> Result<Loop> {
-        let k = self.k * self.k_blocks;
+        let k = self.depth();
         let stores = [self.a.view.store, self.b.view.store];
         let mut all = candidates_of(on.caps, stores, self.m, self.n, k, self.batch.count());
         if self.is_int8() {
@@ -150,9 +150,19 @@ impl Product<'_> {
             class,
             m: self.m,
             n: self.n,
-            k: self.k * self.k_blocks,
+            k: self.depth(),
             batches: self.batch.count(),
         }
+    }
+
+    /// Elements of k that are multiplied for a tile.
+    fn depth(&self) -> usize {
+        self.k_of_block() * self.k_blocks
+    }
+
+    /// Those of one k block.
+    fn k_of_block(&self) -> usize {
+        self.batch.split.map_or(self.k, |split| split.part())
     }
 
     fn is_int8(&self) -> bool {
@@ -185,6 +195,10 @@ impl Product<'_> {
         } else {
             "tiles_exact"
         });
+        variant = variant.part(match self.batch.split {
+            Some(_) => "steps_split",
+            None => "steps_all",
+        });
         let mut dispatch = Dispatch::new(variant)
             .bind("A", self.a.view.span)
             .bind("B", self.b.view.span)
@@ -201,6 +215,9 @@ impl Product<'_> {
             .work(self.work());
         if folded {
             dispatch = dispatch.param("batches", size("the batches", self.batch.count())?);
+        }
+        if let Some(split) = self.batch.split {
+            dispatch = split.steps(dispatch)?;
         }
         if let Some(epilogue) = self.epilogue {
             dispatch = epilogue.add(dispatch);
@@ -229,7 +246,7 @@ impl Product<'_> {
         let rounds = |of: &Loop| {
             of.rounds(
                 self.k_blocks,
-                self.k.div_ceil(4),
+                self.k_of_block().div_ceil(4),
                 self.k_search,
                 self.is_int8(),
             )
@@ -274,7 +291,7 @@ impl Product<'_> {
     }
 
     fn work(&self) -> u64 {
-        [self.m, self.n, self.k, self.k_blocks, self.batch.count()]
+        [self.m, self.n, self.depth(), self.batch.count()]
             .into_iter()
             .fold(2, |work: u64, size| work.saturating_mul(size as u64))
     }

@@ -5,8 +5,8 @@ mod common;
 use common::check;
 use tilewright_device::{Caps, CoopMatrix, Slot};
 use tilewright_kernels::{
-    ConvShape, Epilogue, Filter, Loop, Store, View, candidates, candidates_of, conv_with,
-    gemm_with, matmul, matmul_columns, matmul_packed, panel_width,
+    ConvShape, Epilogue, Filter, Loop, SplitK, Store, View, candidates, candidates_of, conv_with,
+    gemm, gemm_with, matmul, matmul_packed, panel_width, split_k, split_k_with,
 };
 use tilewright_kernels::{Gemm, Layout, Operand};
 
@@ -111,13 +111,52 @@ fn columns_of_c_validate() {
             for columns in [0..width, 64..64 + width, 256..n] {
                 let panels = columns.len().div_ceil(width);
                 let b = View::new(Slot(1), Store::F32, vec![panels, 20, width]);
-                let made = |columns| matmul_columns(&caps, &a, false, &b, width, &c, columns, None);
+                let made = |columns| {
+                    gemm(
+                        &caps,
+                        &Gemm::of_columns(&a, false, &b, width, &c, columns, None)?,
+                    )
+                };
                 for dispatch in made(columns.clone()).unwrap() {
                     check(&caps, &dispatch);
                     assert!(dispatch.variant.parts.contains(&"c_columns"));
                 }
                 assert!(made(columns.start + 2..columns.end).is_err());
                 assert!(made(columns.start..n + 4).is_err());
+            }
+        }
+    }
+}
+
+/// Both passes of split-K with every loop, over layouts, batches and odd sizes.
+#[test]
+fn split_k_validates() {
+    let bias = View::new(Slot(4), Store::F32, vec![300]);
+    let epilogue = Epilogue::bias(&bias);
+    for caps in all_caps().into_iter().chain(coop_caps()) {
+        for (m, n, k) in [(100, 300, 2000), (33, 299, 1025), (1, 300, 4096)] {
+            for (trans, store) in [(false, Store::F32), (true, Store::F16)] {
+                for batch in [vec![], vec![2, 3]] {
+                    let view = |slot, store, rows, cols| {
+                        View::new(Slot(slot), store, [&batch[..], &[rows, cols]].concat())
+                    };
+                    let (rows, cols) = if trans { (n, k) } else { (k, n) };
+                    let (a, b) = (view(0, store, m, k), view(1, store, rows, cols));
+                    let c = view(2, Store::F32, m, n);
+                    let epilogue = (n == 300).then_some(&epilogue);
+                    let product = Gemm::of(&a, false, &b, trans, &c, epilogue).unwrap();
+                    let cut = SplitK::new(k, 5);
+                    let scratch = View::new(Slot(3), Store::F32, cut.scratch(&product));
+                    for of in candidates_of(&caps, [store; 2], m, n, cut.part(), 30) {
+                        let made = split_k_with(&caps, &product, cut, &scratch, of).unwrap();
+                        assert_eq!(made.len(), 2);
+                        made.iter().for_each(|d| check(&caps, d));
+                    }
+                    let small = View::new(Slot(3), Store::F32, vec![1, 5, m, n]);
+                    let other = SplitK::new(k + 400, 5);
+                    assert!(batch.is_empty() || split_k(&caps, &product, cut, &small).is_err());
+                    assert!(split_k(&caps, &product, other, &scratch).is_err());
+                }
             }
         }
     }

@@ -85,6 +85,8 @@ mod kernels_gpu_gemm;
 mod kernels_gpu_int8;
 #[path = "../../../crates/kernels/tests/gpu_move.rs"]
 mod kernels_gpu_move;
+#[path = "../../../crates/kernels/tests/gpu_split_k.rs"]
+mod kernels_gpu_split_k;
 #[path = "../../../crates/onnx/tests/old_opsets.rs"]
 mod onnx_old_opsets;
 #[path = "../../../crates/tilewright/tests/gpu_embed.rs"]

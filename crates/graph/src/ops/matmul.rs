@@ -9,7 +9,7 @@ use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
 use std::num::Wrapping;
 use tilewright_device::Caps;
-use tilewright_kernels::{self as kernels, Epilogue, Store, View};
+use tilewright_kernels::{self as kernels, Epilogue, Gemm, SplitK, Store, View};
 use tilewright_tensor::{DType, HostTensor, Shape};
 
 /// ONNX MatMul-13: `numpy.matmul`. A 1-D left operand is a row, a 1-D right one a column; that axis is dropped again.
@@ -109,6 +109,8 @@ impl Operator for MatMul {
             case("batch", &[2, 3, 5, 7], &[2, 3, 7, 4]),
             case("broadcast batch", &[3, 1, 5, 7], &[2, 7, 4]),
             case("one weight for a batch", &[2, 3, 5, 8], &[8, 12]),
+            case("few outputs of long sums", &[10, 1030], &[1030, 7]),
+            case("few rows of long sums", &[2, 2050], &[2050, 8]),
             case("no terms", &[3, 0], &[0, 2]),
             case("no rows", &[0, 4], &[4, 2]),
             Case::new("constant", MatMul, vec![x(&[9, 20], 1), x(&[20, 24], 2)]).constant(&[1]),
@@ -155,9 +157,8 @@ pub(super) fn multiply_on_device(
     }
     let matrix = b.shape.len() == 2 || b.shape[..b.shape.len() - 2].iter().all(|&n| n == 1);
     if cx.weight(1).is_none() || !matrix {
-        let dispatches = kernels::matmul(cx.target(), a, trans_a, &b, trans_b, c, epilogue)?;
-        cx.emit(dispatches);
-        return Ok(());
+        let product = Gemm::of(a, trans_a, &b, trans_b, c, epilogue)?;
+        return emit_product(cx, &product);
     }
     let width = kernels::panel_width(cx.caps());
     let shape = b.shape[b.shape.len() - 2..].to_vec();
@@ -174,11 +175,22 @@ pub(super) fn multiply_on_device(
             let packed = kernels::pack_b_columns(&b, trans_b, width, columns.clone())?;
             Ok(packed.cast(DType::F32)?)
         })?;
-        let on = cx.target();
-        let dispatches =
-            kernels::matmul_columns(on, a, trans_a, &packed, width, c, columns, epilogue)?;
-        cx.emit(dispatches);
+        let product = Gemm::of_columns(a, trans_a, &packed, width, c, columns, epilogue)?;
+        emit_product(cx, &product)?;
     }
+    Ok(())
+}
+
+/// Emits a product, in parts along k where the adapter would otherwise have too little to do.
+pub(super) fn emit_product(cx: &mut Lower<'_>, product: &Gemm<'_>) -> Result<()> {
+    let dispatches = match SplitK::of(cx.caps(), product) {
+        Some(cut) => {
+            let scratch = cx.scratch(Store::F32, cut.scratch(product));
+            kernels::split_k(cx.target(), product, cut, &scratch)?
+        }
+        None => kernels::gemm(cx.target(), product)?,
+    };
+    cx.emit(dispatches);
     Ok(())
 }
 

@@ -3,9 +3,10 @@
 use super::{Label, Plan};
 use crate::dim::Dim;
 use crate::lower::Lower;
+use crate::ops::matmul::emit_product;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
-use tilewright_kernels::{self as kernels, Reduction, Region, Store, Strides, View};
+use tilewright_kernels::{self as kernels, Gemm, Reduction, Region, Store, Strides, View};
 use tilewright_tensor::Shape;
 
 /// Axes that a strided copy takes.
@@ -329,9 +330,8 @@ impl<'a, 'b> Emitter<'a, 'b> {
             shape: [&batch, &rows, &columns].map(|l| self.count(l)).to_vec(),
             ..y.clone()
         };
-        let on = self.cx.target();
-        let product = kernels::matmul(on, &a, trans_a, &b, trans_b, &c, None)?;
-        self.cx.emit(product);
+        let product = Gemm::of(&a, trans_a, &b, trans_b, &c, None)?;
+        emit_product(self.cx, &product)?;
         let made = self.dense(y, &made);
         if direct {
             return Ok(made);
