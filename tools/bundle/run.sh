@@ -1,13 +1,14 @@
 #!/bin/sh
-# Proves Tilewright on this machine: adapters, the demo, the tests that an adapter matters to, the
-# conformance suite if there is one, the benches.
+# shellcheck disable=SC2317 # functions that `stage` calls
+# Proves Tilewright on this machine: adapters, every kernel against the host, the demo, the tests that an adapter matters
+# to, the conformance suite if there is one, the benches, and reports beside other libraries where Python has them.
 # It needs a Vulkan driver (or another that wgpu knows) and nothing else.
 usage() {
     cat <<'X'
 usage: run.sh [--quick] [--suite DIR] [--only STAGE]... [OUT]
   --quick       fewer random cases and shorter benches
   --suite DIR   the conformance suite: check.py with dev.txt, and suite/ unpacked in it, or the unpacked folder alone
-  --only STAGE  adapters, demo, examples, tests, conformance or benches; may be given more than once
+  --only STAGE  adapters, selftest, demo, examples, tests, conformance, benches or reports; may be given more than once
 Logs and reports go to OUT, else $OUT, else ./tilewright-out. The status is 1 if anything failed.
 X
 }
@@ -21,7 +22,7 @@ while [ $# -gt 0 ]; do
     --only)
         shift
         case ${1:-} in
-        adapters | demo | examples | tests | conformance | benches) only="$only $1" ;;
+        adapters | selftest | demo | examples | tests | conformance | benches | reports) only="$only $1" ;;
         *) echo "no stage is called '${1:-}'" >&2 && exit 2 ;;
         esac
         ;;
@@ -76,6 +77,17 @@ stage() {
     fi
 }
 
+# With what the adapter has, and with default limits, where other kernels are chosen.
+selftest() {
+    right=0
+    limited bin/tilewright selftest >"$out/selftest.txt" || right=1
+    limited bin/tilewright selftest --default-limits >>"$out/selftest.txt" || right=1
+    cat "$out/selftest.txt"
+    awk '/^variants / { right += $2; wrong += $3; rest += $4 }
+        END { print "note: " right + 0 " variants right, " wrong + 0 " wrong, " rest + 0 " unchecked" }' "$out/selftest.txt"
+    return "$right"
+}
+
 tests() {
     list=$(bin/tests --list 2>/dev/null | sed -n 's/::.*: test$//p' | sort -u)
     [ -n "$list" ] || { failed=1 && row tests FAILED 0 "no tests are listed"; }
@@ -120,6 +132,7 @@ benches() {
     [ -z "$quick" ] || rounds=2 seconds=1
     bench gemm bin/gemm --rounds $rounds
     bench map bin/map
+    bench binding_access bin/binding_access
     bench replay_overhead bin/replay_overhead
     models=
     for model in resnet18 unet bert_tiny; do
@@ -131,6 +144,48 @@ benches() {
     stage bench-sparse sh -c "bin/tilewright bench sparse --seconds $seconds --json >'$out/sparse.json'"
 }
 
+# The libraries that Python has, of those that peers.py speaks for; it needs numpy for all.
+find_peers() {
+    peers=
+    [ -f peers.py ] || return 0
+    python3 -c 'import numpy' 2>/dev/null || return 0
+    for library in torch numpy onnxruntime; do
+        ! python3 -c "import $library" 2>/dev/null || peers="$peers $library"
+    done
+}
+
+# measured NAME ARG...: `tilewright bench ARG...` beside the peers, with OUT/NAME.json and OUT/NAME.html.
+measured() {
+    to=$1
+    shift
+    for library in $peers; do set -- "$@" --peer "python3 peers.py $library"; done
+    [ -z "$quick" ] || set -- "$@" --seconds 0.2 --rounds 2
+    limited bin/tilewright bench "$@" --html "$out/$to.html" --json >"$out/$to.json" || return 1
+    echo "note: beside${peers:- no peers}; $to.html"
+}
+
+report() { # report NAME ARG...
+    of=report-$1
+    shift
+    stage "$of" measured "$of" "$@"
+}
+
+reports() {
+    find_peers
+    report gemm-ladder gemm --preset ladder
+    report gemm-ladder-f16 gemm --preset ladder --dtype f16
+    report gemm-sweep gemm --preset sweep --candidates
+    report conv-resnet50 conv --preset resnet50
+    report conv-resnet50-f16 conv --preset resnet50 --dtype f16
+    report conv-mobilenetv2 conv --preset mobilenetv2
+    report attention attention
+    report map map
+    for name in resnet18 mobilenet_v2 unet bert_tiny; do
+        path=${TILEWRIGHT_SUITE:-}/real/$name/model.onnx
+        [ ! -f "$path" ] || report "model-$name" model "$path"
+    done
+}
+
 unset TILEWRIGHT_SUITE
 if [ -n "$suite" ]; then
     export TILEWRIGHT_SUITE="$suite"
@@ -138,11 +193,13 @@ if [ -n "$suite" ]; then
 fi
 
 ! wanted adapters || { stage adapters bin/tilewright adapters && cat "$out/adapters.log"; }
+! wanted selftest || stage selftest selftest
 ! wanted demo || { stage demo bin/digits && sed -n 's/^\([0-9]* of .* right.*\)/    \1/p; s/^\(On\|No\) .*/    &/p' "$out/demo.log"; }
 ! wanted examples || { stage example-embed bin/embed && stage example-custom_op bin/custom_op; }
 ! wanted tests || tests
 [ -z "$suite" ] || ! wanted conformance || stage conformance conformance
 ! wanted benches || benches
+! wanted reports || reports
 [ -s "$out/summary.txt" ] || { failed=1 && echo "nothing was run"; }
 echo
 echo "$(grep -c ' ok ' "$out/summary.txt") ok, $(grep -c ' FAILED ' "$out/summary.txt") failed; logs and reports in $out"
