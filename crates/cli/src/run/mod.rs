@@ -64,6 +64,16 @@ pub(crate) struct Args {
     device: DeviceArgs,
 }
 
+fn write_trace(path: &Path, text: &str) -> Result<(), Failure> {
+    let written = write_whole(path, text.as_bytes());
+    Ok(written.map_err(|e| format!("{}: {e}", path.display()))?)
+}
+
+/// Inputs as a session takes them.
+fn named(inputs: &[(String, HostTensor)]) -> Vec<(&str, HostTensor)> {
+    (inputs.iter().map(|(n, t)| (n.as_str(), t.clone()))).collect()
+}
+
 /// Loads, runs, reports.
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let labels = args.labels.as_deref().map(labels).transpose()?;
@@ -71,8 +81,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let bar = spinner("loading the model");
     let graph = read_graph(&args.model, &args.inputs.options())?;
     trace.phase("load the inputs");
-    let most = args.device.options().limits.memory;
-    let inputs = args.inputs.load(&graph, most)?;
+    let inputs = (args.inputs).load(&graph, args.device.options().limits.memory)?;
     let load = trace.phase("open the adapter");
     bar.set_message("opening the adapter");
     let gpu = args.device.gpu()?;
@@ -80,19 +89,17 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     bar.set_message("planning");
     let model = chosen(args, graph, gpu.as_ref(), &bar)?;
     let mut session = Session::new(&model)?;
-    let named: Vec<(&str, HostTensor)> =
-        (inputs.iter().map(|(n, t)| (n.as_str(), t.clone()))).collect();
+    let named = named(&inputs);
     trace.phase("plan, upload weights, compile");
     compile(&mut session, &named, &bar)?;
-    bar.set_style(ProgressStyle::default_spinner());
-    bar.set_message("first run");
+    bar.set_style(ProgressStyle::default_spinner().template("{spinner} first run")?);
     trace.phase("first run");
     let outputs = block_on(session.run(&named))?;
     let first = trace.end();
     let times = repeats(&mut session, &named, args.repeat, &bar, &mut trace)?;
     let timed = gpu.as_ref().is_none_or(|gpu| gpu.caps().timestamps);
-    let wanted = args.profile || args.trace.is_some();
     let profiled = trace.elapsed();
+    let wanted = args.profile || args.trace.is_some();
     let nodes = match wanted && timed {
         true => profile(&mut session, &named, &mut trace)?,
         false => vec![],
@@ -107,8 +114,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     trace.end();
     let adapter = (gpu.as_ref()).map_or("host".to_owned(), |g| g.info().name.clone());
     if let Some(path) = &args.trace {
-        let text = trace.json(&adapter, profiled, &nodes).to_string();
-        write_whole(path, text.as_bytes()).map_err(|e| format!("{}: {e}", path.display()))?;
+        write_trace(path, &trace.json(&adapter, profiled, &nodes).to_string())?;
     }
     let report = Report {
         adapter,
