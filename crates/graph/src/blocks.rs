@@ -312,7 +312,9 @@ pub(crate) fn lower(
 /// How a node is cut, if it has to be and can be. What is too large without it is an error of the plan.
 fn cut(op: &Op, given: &[Option<Fact>], made: &[Fact], cx: &Lower<'_>) -> Option<Cut> {
     // Nothing is stored in more bytes.
-    let large = |view: &(View, DType)| 4 * view.0.elements() as u64 > cx.caps.limits.binding_bytes;
+    let large = |view: &(View, DType)| {
+        4u64.saturating_mul(view.0.elements() as u64) > cx.caps.limits.binding_bytes
+    };
     let views = cx.inputs.iter().chain(&cx.outputs);
     if !views.flatten().any(large) {
         return None;
