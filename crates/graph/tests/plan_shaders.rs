@@ -238,11 +238,18 @@ fn shaders_of(graph: &Graph, caps: &Caps) -> Vec<&'static str> {
 fn long_sums_of_few_outputs_are_split_on_gpus_alone() {
     let cases = Op::cases();
     let split = |name: &str, caps: &Caps| {
-        let mut own = cases.iter().filter(|case| case.op.name() == "MatMul");
+        let mut own = cases
+            .iter()
+            .filter(|case| ["MatMul", "Conv"].contains(&case.op.name()));
         let case = own.find(|case| case.name == name).unwrap();
         shaders_of(&graph_of(case).unwrap(), caps).contains(&"split_k")
     };
-    for name in ["few outputs of long sums", "few rows of long sums"] {
+    let long = [
+        "few outputs of long sums",
+        "few rows of long sums",
+        "3x3 by tiles of 2",
+    ];
+    for name in long {
         assert!(split(name, &Caps::discrete()) && split(name, &Caps::webgpu_default()));
         assert!(!split(name, &Caps::software(8)));
     }

@@ -9,7 +9,7 @@ use crate::batch::Batch;
 use crate::error::index;
 use crate::pack::{Panels, host};
 use crate::product::{Arithmetic, FLOAT, Loader, Product};
-use crate::{Epilogue, Error, Loop, Result, Target, View, panel_width};
+use crate::{Epilogue, Error, Loop, Result, SplitK, Target, View, panel_width};
 
 const KERNEL: &str = "conv";
 
@@ -241,7 +241,7 @@ pub fn conv<'a>(
     y: &View,
     epilogue: Option<&Epilogue>,
 ) -> Result<Vec<Dispatch>> {
-    lowered(on.into(), shape, x, filter, y, epilogue, None)
+    lowered(on.into(), shape, x, filter, y, epilogue, None, None)
 }
 
 /// [`conv`] with a loop of the caller's choice.
@@ -257,10 +257,11 @@ pub fn conv_with(
     epilogue: Option<&Epilogue>,
     of: Loop,
 ) -> Result<Vec<Dispatch>> {
-    lowered(caps.into(), shape, x, filter, y, epilogue, Some(of))
+    lowered(caps.into(), shape, x, filter, y, epilogue, Some(of), None)
 }
 
-fn lowered(
+#[expect(clippy::too_many_arguments, reason = "conv_with and a cut")]
+pub(crate) fn lowered(
     on: Target<'_>,
     shape: &ConvShape,
     x: &View,
@@ -268,6 +269,7 @@ fn lowered(
     y: &View,
     epilogue: Option<&Epilogue>,
     of: Option<Loop>,
+    split: Option<(SplitK, &View)>,
 ) -> Result<Vec<Dispatch>> {
     shape.check(KERNEL)?;
     hold(shape, x, y)?;
@@ -275,16 +277,22 @@ fn lowered(
         return Ok(Vec::new());
     }
     let weights = Weights::new(on.caps, shape, filter)?;
-    let product = Product {
+    let mut product = Product {
         c: y,
         c_ld: shape.out_channels,
         epilogue,
         ..implicit(shape, x, weights.loader, weights.group, FLOAT)?
     };
+    if let Some((cut, scratch)) = split {
+        product = cut.first(product, scratch)?;
+    }
     let of = of.map_or_else(|| product.default_loop(on), Ok)?;
-    let channels = index(KERNEL, "channels", shape.group_out())?;
     let dispatch = weights.finish(shape, product.dispatch(on.caps, of)?)?;
-    Ok(vec![dispatch.param("group_cols", channels)])
+    let channels = index(KERNEL, "channels", shape.group_out())?;
+    Ok(vec![match split {
+        Some(_) => dispatch,
+        None => dispatch.param("group_cols", channels),
+    }])
 }
 
 /// [`conv`] of one group into some of its output channels, the first of them a multiple of 4: `filter` is packed for a convolution

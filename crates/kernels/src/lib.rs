@@ -94,7 +94,7 @@ pub use resize::{NO_ELEMENT, RESIZE_TAPS, ResizeAxis, ResizeShape, resize};
 pub use scan::scan;
 pub use scatter::{Combine, scatter_elements, scatter_nd, scatter_scratch, tensor_scatter};
 pub use softmax::{hardmax, softmax};
-pub use split_k::{SplitK, split_k, split_k_with};
+pub use split_k::{SplitK, conv_split, split_k, split_k_with};
 pub use top_k::{top_k, top_k_scratch};
 pub use tune::Tuning;
 pub use view::{Store, View};

@@ -6,8 +6,11 @@ use tilewright_device::{AdapterKind, Caps, Dispatch, Variant, fold_groups};
 use crate::batch::Batch;
 use crate::error::index;
 use crate::gemm::{column_part, lowered};
-use crate::product::{FLOAT, store};
-use crate::{Error, Gemm, Layout, Loop, Operand, Result, Store, Target, View};
+use crate::product::{FLOAT, Product, store};
+use crate::{
+    ConvShape, Epilogue, Error, Filter, Gemm, Layout, Loop, Operand, Result, Store, Target, View,
+    conv,
+};
 
 const KERNEL: &str = "split_k";
 /// Threads of a workgroup of the second pass.
@@ -18,6 +21,8 @@ const ENOUGH: usize = 128;
 const LEAST: usize = 256;
 /// The least k that is cut.
 const WORTH: usize = 4 * LEAST;
+/// The least k of a part within a k block: a chunk of the tiles.
+const CHUNK: usize = 16;
 
 /// How the k axis of a product is cut into parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,17 +47,32 @@ impl SplitK {
     #[must_use]
     pub fn of(caps: &Caps, product: &Gemm<'_>) -> Option<Self> {
         let Gemm { m, n, k, .. } = *product;
-        if caps.kind == AdapterKind::Software || k < WORTH {
+        let batches = product.batch.iter().product();
+        Self::by_rule(caps, [m, n, k], 1, batches)
+    }
+
+    /// The cut for a convolution of one group, as [`SplitK::of`]: each part takes some channels of every kernel position.
+    #[must_use]
+    pub fn of_conv(caps: &Caps, shape: &ConvShape) -> Option<Self> {
+        let [blocks, k] = shape.blocks();
+        let sizes = [shape.pixels(), shape.out_channels, k];
+        Self::by_rule(caps, sizes, blocks, 1).filter(|_| shape.groups == 1)
+    }
+
+    /// For `blocks` blocks of k, all of which are cut alike.
+    fn by_rule(caps: &Caps, [m, n, k]: [usize; 3], blocks: usize, batches: usize) -> Option<Self> {
+        let depth = k.saturating_mul(blocks);
+        if caps.kind == AdapterKind::Software || depth < WORTH {
             return None;
         }
         let [bm, bn] = Loop::split(caps, m, n).extent();
-        let batches = product.batch.iter().product::<usize>();
         let tiles = m.div_ceil(bm) * n.div_ceil(bn) * batches;
         if tiles == 0 || tiles >= ENOUGH {
             return None;
         }
-        let cut = Self::new(k, ENOUGH.div_ceil(tiles).min(k / LEAST));
-        let bytes = Store::F32.bytes(&cut.scratch(product));
+        let parts = ENOUGH.div_ceil(tiles).min(depth / LEAST).min(k / CHUNK);
+        let cut = Self::new(k, parts);
+        let bytes = Store::F32.bytes(&cut.sums([m, n], batches));
         (cut.parts > 1 && bytes <= caps.limits.binding_bytes).then_some(cut)
     }
 
@@ -72,12 +92,44 @@ impl SplitK {
     #[must_use]
     pub fn scratch(self, product: &Gemm<'_>) -> Vec<usize> {
         let batches = product.batch.iter().product();
-        vec![
-            batches,
-            self.parts,
-            product.m,
-            product.n.next_multiple_of(4),
-        ]
+        self.sums([product.m, product.n], batches)
+    }
+
+    /// The same of a convolution: \[1, parts, pixels of Y, its channels rounded up to a multiple of 4\].
+    #[must_use]
+    pub fn conv_scratch(self, shape: &ConvShape) -> Vec<usize> {
+        self.sums([shape.pixels(), shape.out_channels], 1)
+    }
+
+    fn sums(self, [m, n]: [usize; 2], batches: usize) -> Vec<usize> {
+        vec![batches, self.parts, m, n.next_multiple_of(4)]
+    }
+
+    /// Whether this is a cut of `k`, and the scratch has the shape for it.
+    fn check(self, k: usize, scratch: &View, expected: &[usize]) -> Result<()> {
+        let fits = self == Self::new(k, self.parts);
+        if fits && scratch.store == Store::F32 && scratch.shape == expected {
+            return Ok(());
+        }
+        let what = format!("{self:?} of k = {k} with scratch {scratch}, expected f32 {expected:?}");
+        Err(Error::shape(KERNEL, what))
+    }
+
+    /// The first pass of a product that has no batches: sums of the parts.
+    pub(crate) fn first<'a>(self, of: Product<'a>, scratch: &'a View) -> Result<Product<'a>> {
+        let expected = self.sums([of.m, of.n], 1);
+        self.check(of.k, scratch, &expected)?;
+        let ld = expected[3];
+        let strides = [&[0][..], &[0], &[of.m * ld]];
+        Ok(Product {
+            kernel: "conv_split",
+            c: scratch,
+            c_ld: ld,
+            c_part: "c_rows",
+            batch: Batch::new(KERNEL, &[self.parts], strides)?.parts(Some(self)),
+            epilogue: None,
+            ..of
+        })
     }
 
     /// The parameters of `steps_split`.
@@ -125,14 +177,7 @@ fn split(
     of: Option<Loop>,
 ) -> Result<Vec<Dispatch>> {
     let expected = cut.scratch(product);
-    let fits = cut == SplitK::new(product.k, cut.parts);
-    if !fits || scratch.store != Store::F32 || scratch.shape != expected {
-        let what = format!(
-            "{cut:?} of k = {} with scratch {scratch}, expected f32 {expected:?}",
-            product.k
-        );
-        return Err(Error::shape(KERNEL, what));
-    }
+    cut.check(product.k, scratch, &expected)?;
     let ld = expected[3];
     let mut parts = product.clone();
     parts.epilogue = None;
@@ -147,9 +192,55 @@ fn split(
     };
     let mut all = lowered(on, &parts, of, Some(cut))?;
     if !all.is_empty() {
-        all.push(sums(on.caps, product, cut, scratch)?);
+        let Gemm {
+            m, n, ref batch, ..
+        } = *product;
+        let last = sums(on.caps, [m, n], batch, &product.c, cut, scratch)?;
+        all.push(ended(last, product.epilogue));
     }
     Ok(all)
+}
+
+/// Dispatches a [`conv`](crate::conv) of one group in two passes, as [`split_k`].
+///
+/// # Errors
+/// As [`conv`](crate::conv), and [`Error::Shape`] for several groups, a cut of another k or other scratch than
+/// [`SplitK::conv_scratch`].
+#[expect(clippy::too_many_arguments, reason = "conv, a cut and its scratch")]
+pub fn conv_split<'a>(
+    on: impl Into<Target<'a>>,
+    shape: &ConvShape,
+    x: &View,
+    filter: Filter<'_>,
+    y: &View,
+    epilogue: Option<&Epilogue>,
+    cut: SplitK,
+    scratch: &View,
+) -> Result<Vec<Dispatch>> {
+    let on = on.into();
+    if shape.groups != 1 {
+        return Err(Error::shape(KERNEL, format!("{} groups", shape.groups)));
+    }
+    let mut all = conv::lowered(on, shape, x, filter, y, None, None, Some((cut, scratch)))?;
+    if !all.is_empty() {
+        let (m, n) = (shape.pixels(), shape.out_channels);
+        let to = Operand {
+            view: y,
+            layout: Layout::Rows,
+            ld: n,
+            batch: vec![],
+        };
+        let last = sums(on.caps, [m, n], &[], &to, cut, scratch)?;
+        all.push(ended(last, epilogue));
+    }
+    Ok(all)
+}
+
+fn ended(last: Dispatch, epilogue: Option<&Epilogue>) -> Dispatch {
+    match epilogue {
+        Some(epilogue) => epilogue.add(last),
+        None => last,
+    }
 }
 
 /// Strides of batches that follow each other.
@@ -162,11 +253,17 @@ fn contiguous(sizes: &[usize], matrix: usize) -> Vec<usize> {
 }
 
 /// The second pass.
-fn sums(caps: &Caps, product: &Gemm<'_>, cut: SplitK, from: &View) -> Result<Dispatch> {
+fn sums(
+    caps: &Caps,
+    [m, n]: [usize; 2],
+    batch: &[usize],
+    c: &Operand<'_>,
+    cut: SplitK,
+    from: &View,
+) -> Result<Dispatch> {
     let size = |what, n| index(KERNEL, what, n);
-    let Gemm { m, n, ref c, .. } = *product;
-    let none = vec![0; product.batch.len()];
-    let batch = Batch::new(KERNEL, &product.batch, [&none, &none, &c.batch])?;
+    let none = vec![0; batch.len()];
+    let batch = Batch::new(KERNEL, batch, [&none, &none, &c.batch])?;
     let (part, first) = column_part(c.layout)?;
     let vec = n % 4 == 0 && c.ld % 4 == 0 && batch.is_vec(2);
     let variant = Variant::new("split_k").set("THREADS", THREADS).part(part);
@@ -187,9 +284,6 @@ fn sums(caps: &Caps, product: &Gemm<'_>, cut: SplitK, from: &View) -> Result<Dis
         .work(u64::from(count) * 4 * cut.parts as u64);
     if let Some(first) = first {
         dispatch = dispatch.param("c_first", size("the first column of C", first)?);
-    }
-    if let Some(epilogue) = product.epilogue {
-        dispatch = epilogue.add(dispatch);
     }
     batch.params(KERNEL, dispatch)
 }
@@ -248,6 +342,14 @@ mod tests {
             assert_eq!(parts(&caps, [1, 1000, 4096], 1), Some(8));
             assert_eq!(parts(&caps, [0, 1000, 4096], 1), None);
         }
+        // The last layers of ResNet-50: 8 tiles, which 16 parts of 32 of the channels would make enough.
+        let layer = |channels, groups| {
+            let x = [1, 7, 7, channels];
+            let s = ConvShape::new(&x, &[3, 3], &[1; 2], &[1; 2], &[1; 4], groups, 512);
+            SplitK::of_conv(&Caps::discrete(), &s.unwrap())
+        };
+        assert_eq!(layer(512, 1), Some(SplitK::new(512, 16)));
+        assert_eq!((layer(512, 2), layer(64, 1)), (None, None));
         assert_eq!(parts(&Caps::software(8), [256, 256, 4096], 1), None);
         let mut tight = Caps::discrete();
         tight.limits.binding_bytes = 1 << 20;

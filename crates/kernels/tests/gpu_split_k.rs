@@ -2,11 +2,12 @@
 
 mod common;
 
+use common::conv;
 use common::gpu::{Bench, benches, close, values};
 use tilewright_device::Slot;
 use tilewright_kernels::{
-    Epilogue, Gemm, Loop, SplitK, Store, View, candidates, pack_b, panel_width, reg_lanes, split_k,
-    split_k_with,
+    ConvShape, Epilogue, Filter, Gemm, Loop, SplitK, Store, View, candidates, conv_split, pack_b,
+    pack_filter, panel_width, reg_lanes, split_k, split_k_with,
 };
 use tilewright_tensor::HostTensor;
 
@@ -154,6 +155,66 @@ fn the_epilogue_follows_the_last_part() {
             bench.run(&made);
             let bits = |of: Vec<f32>| of.into_iter().map(f32::to_bits).collect::<Vec<_>>();
             assert_eq!(bits(bench.read(&vc)), bits(got));
+        }
+    }
+}
+
+/// X without images, kernel, stride, pad and output channels: by positions, by rows, in vec4 and single elements, pointwise.
+const CONVS: [([usize; 4], [usize; 2], usize, usize, usize); 5] = [
+    ([1, 7, 7, 64], [3, 3], 1, 1, 40),
+    ([2, 9, 6, 20], [3, 2], 2, 1, 33),
+    ([1, 12, 12, 3], [5, 5], 1, 2, 16),
+    ([1, 8, 9, 18], [3, 3], 1, 0, 12),
+    ([2, 4, 5, 100], [1, 1], 1, 0, 24),
+];
+
+#[test]
+fn convolutions_are_summed_over_parts_of_every_position() {
+    for mut bench in benches() {
+        for (input, kernel, stride, pad, channels) in CONVS {
+            let s = ConvShape::new(
+                &input,
+                &kernel,
+                &[stride; 2],
+                &[1; 2],
+                &[pad; 4],
+                1,
+                channels,
+            );
+            let s = s.unwrap();
+            let taps: usize = kernel.iter().product();
+            let x = values(input.iter().product(), 8);
+            let w = values(channels * taps * input[3], 9);
+            let bias = values(channels, 10);
+            let mut expected = conv::reference(&s, &x, &w);
+            for (at, v) in expected.iter_mut().enumerate() {
+                *v += f64::from(bias[at % channels]);
+            }
+            let packed = conv::onnx_order(&s, &w, channels, input[3]);
+            let packed = pack_filter(bench.caps(), &s, &packed).unwrap();
+            let packed = conv::upload(&mut bench, 1, &packed);
+            let ohwi = bench.floats(2, Store::F32, &[channels, taps, input[3]], &w);
+            let vb = bench.floats(4, Store::F32, &[channels], &bias);
+            let epilogue = Epilogue::bias(&vb);
+            for (filter, store) in [
+                (Filter::Packed(&packed), Store::F32),
+                (Filter::Ohwi(&ohwi), Store::F16),
+            ] {
+                let vx = bench.floats(0, store, &input, &x);
+                let vy = bench.result(3, Store::F32, &s.output_shape());
+                // Of a k block: channels, or a row of the kernel.
+                let few = input[3] < 16 || input[3] % 4 != 0;
+                let row = few && taps > 1;
+                let cut = SplitK::new(input[3] * if row { kernel[1] } else { 1 }, 3);
+                let scratch = bench.result(5, Store::F32, &cut.conv_scratch(&s));
+                let ends = Some(&epilogue);
+                let on = bench.caps();
+                let made = conv_split(on, &s, &vx, filter, &vy, ends, cut, &scratch).unwrap();
+                assert_eq!(made.len(), 2);
+                bench.run(&made);
+                let what = format!("{input:?} {kernel:?} {store}");
+                close(&what, &bench.read(&vy), &expected, 1e-5);
+            }
         }
     }
 }

@@ -94,12 +94,10 @@ impl Operator for Conv {
             })
         })?;
         let (filter, epilogue) = (weights.filter(), epilogue.as_ref());
-        let dispatches = if depthwise {
-            kernels::depthwise(&caps, &shape, &x, filter, &y, epilogue)?
-        } else {
-            kernels::conv(cx.target(), &shape, &x, filter, &y, epilogue)?
-        };
-        cx.emit(dispatches);
+        if !depthwise {
+            return filter::lower_product(cx, &shape, &x, filter, &y, epilogue);
+        }
+        cx.emit(kernels::depthwise(&caps, &shape, &x, filter, &y, epilogue)?);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! ConvInteger and QLinearConv: convolutions of quantised tensors.
 
 use super::conv::Conv;
-use super::filter::{filter_key, shape_of};
+use super::filter::{filter_key, lower_product, shape_of};
 use super::int8::{self, ColumnValues, Columns};
 use super::matmul_integer::{any, bytes_only, first, requantised};
 use super::window::{Layout, Window};
@@ -404,12 +404,12 @@ impl Quantised {
         let sums = cx.scratch(Store::F32, y.shape.clone());
         let filter = Filter::Packed(&packed);
         let ends = Some(&epilogue);
-        let dispatches = if shape.is_depthwise() {
-            kernels::depthwise(&caps, shape, &centred, filter, &sums, ends)?
-        } else {
-            kernels::conv(cx.target(), shape, &centred, filter, &sums, ends)?
-        };
-        cx.emit(dispatches);
+        match shape.is_depthwise() {
+            true => cx.emit(kernels::depthwise(
+                &caps, shape, &centred, filter, &sums, ends,
+            )?),
+            false => lower_product(cx, shape, &centred, filter, &sums, ends)?,
+        }
         let dtype = cx.output_dtype(0).unwrap_or(DType::I32);
         let (low, high) = dtype.int_range().unwrap_or_default();
         let y_zero = self.y.as_ref().map_or(0, |y| y.0);

@@ -4,7 +4,7 @@ use super::window::Slide;
 use crate::lower::{Lower, Placing};
 use crate::{Fact, Result};
 use tilewright_kernels::{
-    self as kernels, ConvShape, Epilogue, Filter, Region, Store, Strides, View, Winograd,
+    self as kernels, ConvShape, Epilogue, Filter, Region, SplitK, Store, Strides, View, Winograd,
 };
 use tilewright_tensor::{DType, HostTensor};
 
@@ -31,6 +31,27 @@ pub(super) fn lower_winograd(
     };
     let all = kernels::winograd(cx.target(), form, shape, x, &filter, scratch, y, epilogue)?;
     cx.emit(all);
+    Ok(())
+}
+
+/// By an implicit product, in parts along k where the adapter would otherwise have too little to do.
+pub(super) fn lower_product(
+    cx: &mut Lower<'_>,
+    shape: &ConvShape,
+    x: &View,
+    filter: Filter<'_>,
+    y: &View,
+    epilogue: Option<&Epilogue>,
+) -> Result<()> {
+    let dispatches = match SplitK::of_conv(cx.caps(), shape) {
+        Some(cut) => {
+            let scratch = cx.scratch(Store::F32, cut.conv_scratch(shape));
+            let on = cx.target();
+            kernels::conv_split(on, shape, x, filter, y, epilogue, cut, &scratch)?
+        }
+        None => kernels::conv(cx.target(), shape, x, filter, y, epilogue)?,
+    };
+    cx.emit(dispatches);
     Ok(())
 }
 
