@@ -180,10 +180,18 @@ reports() {
     report conv-mobilenetv2 conv --preset mobilenetv2
     report attention attention
     report map map
-    for name in resnet18 mobilenet_v2 unet bert_tiny; do
-        path=${TILEWRIGHT_SUITE:-}/real/$name/model.onnx
-        [ ! -f "$path" ] || report "model-$name" model "$path"
-    done
+    report_model resnet18 --input x=1,3,64,64
+    report_model mobilenet_v2
+    report_model unet --input x=1,3,96,96
+    report_model bert_tiny
+}
+
+report_model() { # report_model NAME ARG...: one of the suite, if it is there
+    path=${TILEWRIGHT_SUITE:-}/real/$1/model.onnx
+    [ -f "$path" ] || return 0
+    of=$1
+    shift
+    report "model-$of" model "$path" --slowest 10 "$@"
 }
 
 unset TILEWRIGHT_SUITE
