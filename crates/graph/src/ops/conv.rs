@@ -9,7 +9,7 @@ use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
 use crate::{Attrs, Fact, Result, samples};
-use tilewright_kernels::{self as kernels, Epilogue, Winograd};
+use tilewright_kernels::{self as kernels, Epilogue, Store, Winograd};
 use tilewright_tensor::{DType, HostTensor};
 
 /// ONNX Conv-22: `Y[n, o] = B[o] + sum over c, taps of X[n, c, window] * W[o, c, tap]`. W is `[O, C / group, taps..]` in
@@ -81,7 +81,9 @@ impl Operator for Conv {
         if let Some(per) = filter::per_binding(cx, &shape)? {
             return filter::by_channels(cx, &shape, &x, &y, per, epilogue.as_ref());
         }
+        // A transformed filter in f16 would lose what the transform needs.
         if cx.weight(1).is_some()
+            && cx.input(1)?.store == Store::F32
             && let Some(form) = Winograd::of(&caps, &shape)
         {
             return filter::lower_winograd(cx, form, &shape, &x, &y, epilogue.as_ref());
