@@ -308,7 +308,7 @@ fn reg_candidates(lanes: u32, m: usize, n: usize, k: usize, batches: usize) -> V
         return vec![small];
     }
     let outputs = m * n * batches;
-    if outputs < 1 << 16 && outputs * k < 1 << 24 {
+    if outputs < 1 << 17 && outputs * k < 1 << 24 {
         return vec![small, wide, tall];
     }
     let cost = |of: Loop, rate: usize| {

@@ -205,7 +205,7 @@ fn product_cost(m: usize, n: usize, k: usize) -> f64 {
 }
 
 /// Y = epilogue(conv(X, filter)) with X\[n, height, width, in_channels\] and Y alike in f32 or f16; the filter as
-/// [`pack_winograd`] packs it. Results differ from the direct sum by a few roundings of f32.
+/// [`Winograd::pack`] packs it. Results differ from the direct sum by a few roundings of f32.
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::Storage`], [`Error::TooLarge`].
