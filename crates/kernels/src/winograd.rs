@@ -25,9 +25,9 @@ const MOST_BYTES: u64 = 64 << 20;
 /// Outputs of a tile along an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Winograd {
-    /// F(2x2, 3x3): 16 products; results within some 2e-6 of the largest.
+    /// F(2x2, 3x3): 16 products; results within some 3e-6 of the largest.
     Two,
-    /// F(4x4, 3x3): 36 products; results within some 2e-5 of the largest.
+    /// F(4x4, 3x3): 36 products; results within some 3e-5 of the largest.
     Four,
 }
 
