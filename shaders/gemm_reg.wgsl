@@ -1,12 +1,11 @@
 //! Register GEMM for software adapters: C[m, n] = store(sum_k A[m, k] * B[k, n]).
-//! One subgroup is a workgroup. A lane owns CQ blocks of 4 columns and all R rows; A reaches the other lanes by broadcast.
+//! One subgroup is a workgroup. A lane owns CQ adjacent blocks of 4 columns and all R rows; A reaches the other lanes by broadcast.
 //! Loads there cost the same from workgroup and from storage memory, so only reuse in registers helps.
 //! Set:   LANES (the subgroup size)  RQ (row quads a lane loads)  R = 4 * LANES * RQ  CQ  ROLL_K ROLL_STORE  Acc
-//! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44  b_quad load_b44  Spread spread mac  store4
+//! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44  b_quad load_b  Spread spread mac  tile_put tile_get store_row
 //#use gemm_grid
 //#use block44
-//#use gemm_store
-var<workgroup> tile: array<vec4<Acc>, select(1u, R * LANES * CQ, ROLL_STORE)>;
+//#use place
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
@@ -14,7 +13,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let at = gemm_tile(group, count);
     if is_past(at.z) { return; }
     let m4 = at.x * RQ * LANES;
-    let n4 = at.y * CQ * LANES + lane;
+    let n4 = (at.y * LANES + lane) * CQ;
     var acc: array<vec4<Acc>, R * CQ>;
     //#repeat i RQ
     let start$i = a_start(m4 + $iu * LANES + lane, at.z);
@@ -25,21 +24,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         //#repeat i RQ
         let quad$i = a_quad(start$i, block);
         //#end
-        //#repeat c CQ
-        let from$c = b_quad(n4 + $cu * LANES, block, at.z);
-        //#end
+        let quads = array<vec4<u32>, CQ>(
+            //#repeat c CQ
+            b_quad(n4 + $cu, block, at.z),
+            //#end
+        );
         for (var k4 = steps.x; k4 < steps.y; k4++) {
             // Every load stands before the arithmetic; the other order costs 15 to 30%.
             //#repeat i RQ
             let a$i = load_a44(quad$i, k4);
             //#end
-            //#repeat c CQ
-            let b$c = load_b44(from$c, k4);
-            //#end
+            let b = load_b(quads, k4);
             if ROLL_K {           // where a body of all four k would not fit the instruction cache
                 for (var k = 0u; k < 4u; k++) {
                     //#repeat c CQ
-                    let one_b$c = pick44(b$c, k);
+                    let one_b$c = pick44(b.c$c, k);
                     //#end
                     //#repeat i RQ
                     let one_a$i = pick44(a$i, k);
@@ -56,15 +55,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
                     //#end
                 }
             } else {
+                // One block of columns after the other: its B stays in registers, and the body is short enough for the processor's
+                // caches of instructions (docs/kernels.md).
+                //#repeat c CQ
                 //#repeat i RQ
                 //#repeat l LANES
                 //#repeat j 4
-                //#repeat k 4
                 {
-                    let a = subgroupBroadcast(spread(a$i.k$k[$j]), $lu);
-                    //#repeat c CQ
-                    acc[(4u * ($iu * LANES + $lu) + $ju) * CQ + $cu] = mac(acc[(4u * ($iu * LANES + $lu) + $ju) * CQ + $cu], a, b$c.k$k);
+                    var sum = acc[(4u * ($iu * LANES + $lu) + $ju) * CQ + $cu];
+                    //#repeat k 4
+                    sum = mac(sum, subgroupBroadcast(spread(a$i.k$k[$j]), $lu), b.c$c.k$k);
                     //#end
+                    acc[(4u * ($iu * LANES + $lu) + $ju) * CQ + $cu] = sum;
                 }
                 //#end
                 //#end
@@ -76,17 +78,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     }
     if ROLL_STORE {               // a long epilogue is compiled once, not R times
         //#repeat r R
-        //#repeat c CQ
-        tile[($ru * CQ + $cu) * LANES + lane] = acc[$ru * CQ + $cu];
+        tile_put($ru, lane, array<vec4<Acc>, CQ>(
+            //#repeat c CQ
+            acc[$ru * CQ + $cu],
+            //#end
+        ));
         //#end
-        //#end
-        let count = min(R, p.m - 4u * m4) * CQ;
-        for (var i = 0u; i < count; i++) { store4(4u * m4 + i / CQ, n4 + i % CQ * LANES, at.z, tile[i * LANES + lane]); }
+        let count = min(R, p.m - 4u * m4);
+        for (var r = 0u; r < count; r++) { store_row(4u * m4 + r, n4, at.z, tile_get(r, lane)); }
     } else {
         //#repeat r R
-        //#repeat c CQ
-        store4(4u * m4 + $ru, n4 + $cu * LANES, at.z, acc[$ru * CQ + $cu]);
-        //#end
+        store_row(4u * m4 + $ru, n4, at.z, array<vec4<Acc>, CQ>(
+            //#repeat c CQ
+            acc[$ru * CQ + $cu],
+            //#end
+        ));
         //#end
     }
 }

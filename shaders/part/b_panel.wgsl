@@ -1,15 +1,6 @@
-//! Constant B, packed on the host in panels of 4 * PANEL columns: [panel][k block][4 * k4][4 * PANEL], zeros as padding.
-//! b_ld counts the rows of a panel, over all k blocks.
-//! Set:   PANEL (vec4 columns of a panel)
-//! Slots: b_vec  b_base  b_block
-//#use block44
-//#use gemm_size
-//#param b_ld: u32
-const B_ALONG_K = false;
-fn b_quad(n4: u32, block: u32, z: u32) -> vec4<u32> {
-    let n = min(n4, p.n4 - 1u);
-    return vec4<u32>(b_base(z) / 4u + (n / PANEL * p.b_ld + b_block(block, z) * 4u * p.k4) * PANEL + n % PANEL);
-}
+//! Constant B, packed on the host in panels, a block at a time.
+//! Slots: b_vec
+//#use b_panel_quad
 fn load_b44(quad: vec4<u32>, k4: u32) -> Block44 {
     let at = quad.x + 4u * k4 * PANEL;
     return Block44(b_vec(at), b_vec(at + PANEL), b_vec(at + 2u * PANEL), b_vec(at + 3u * PANEL));

@@ -53,7 +53,7 @@ fn json(info: &AdapterInfo, opened: &Result<(Caps, CoopState), String>) -> Value
         Ok((c, coop)) => {
             let l = &c.limits;
             json["caps"] = json!({
-                "f16": c.f16, "subgroups": c.subgroups, "int8_dot": c.int8_dot,
+                "f16": c.f16, "int64": c.int64, "subgroups": c.subgroups, "int8_dot": c.int8_dot,
                 "coop_matrix": coop.to_string(), "timestamps": c.timestamps,
                 "binding_bytes": l.binding_bytes, "buffer_bytes": l.buffer_bytes,
                 "storage_buffers": l.storage_buffers, "workgroup_bytes": l.workgroup_bytes,
@@ -79,12 +79,12 @@ fn text(info: &AdapterInfo, opened: &Result<(Caps, CoopState), String>) -> Strin
                 Some((least, most)) => format!("of {least} to {most}"),
                 None => "no".to_owned(),
             };
-            let (f16, dot) = (yes(c.f16), yes(c.int8_dot));
+            let (f16, int64, dot) = (yes(c.f16), yes(c.int64), yes(c.int8_dot));
             let stamps = yes(c.timestamps);
             line(
                 "features",
                 format!(
-                    "f16 {f16}, subgroups {subgroups}, int8 dot {dot}, cooperative matrices {coop}, timestamps {stamps}"
+                    "f16 {f16}, int64 {int64}, subgroups {subgroups}, int8 dot {dot}, cooperative matrices {coop}, timestamps {stamps}"
                 ),
             );
             let l = &c.limits;

@@ -300,6 +300,7 @@ fn audit_limits(mut limits: wgpu::Limits, most: &wgpu::Limits) -> wgpu::Limits {
 /// The features that kernels use, of which a device gets those it has.
 const FEATURES: wgpu::Features = wgpu::Features::SHADER_F16
     .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::SHADER_INT64)
     .union(wgpu::Features::TIMESTAMP_QUERY);
 
 /// Cooperative matrices.
@@ -346,6 +347,7 @@ pub(crate) fn caps(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Caps {
         backend,
         loop_rounds: Caps::loop_rounds_of(kind(&info)),
         f16: features.contains(wgpu::Features::SHADER_F16),
+        int64: features.contains(wgpu::Features::SHADER_INT64),
         subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(sizes),
         // naga lowers dot4I8Packed to an instruction for SPIR-V and HLSL; for Metal it writes it out.
         int8_dot: matches!(backend, Backend::Vulkan | Backend::Dx12 | Backend::WebGpu),

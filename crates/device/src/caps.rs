@@ -92,6 +92,8 @@ pub struct Caps {
     pub backend: Backend,
     /// `f16` in shaders (`enable f16;`).
     pub f16: bool,
+    /// Integers of 64 bits in shaders, in vec4 of storage buffers too.
+    pub int64: bool,
     /// Smallest and largest subgroup size where subgroup operations can be used.
     pub subgroups: Option<(u32, u32)>,
     /// `dot4I8Packed` is an instruction, not a polyfill.
@@ -141,6 +143,7 @@ impl Caps {
             kind: AdapterKind::Unknown,
             backend: Backend::WebGpu,
             f16: false,
+            int64: false,
             subgroups: None,
             int8_dot: false,
             coop_matrix: None,
@@ -150,11 +153,13 @@ impl Caps {
         }
     }
 
-    /// A software adapter with subgroups of `lanes` and without f16: 8 for lavapipe, 4 for SwiftShader. For plans without one.
+    /// A software adapter with subgroups of `lanes` and without f16: 8 for lavapipe, 4 for SwiftShader, which has no integers of
+    /// 64 bits. For plans without one.
     #[must_use]
     pub fn software(lanes: u32) -> Self {
         let mut caps = Self::large(AdapterKind::Software, 32 << 10);
         caps.subgroups = Some((lanes, lanes));
+        caps.int64 = lanes > 4;
         caps
     }
 

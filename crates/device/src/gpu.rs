@@ -83,7 +83,7 @@ impl Gpu {
     /// [`GpuOptions::binding_limit`] are heeded, the other options are the embedder's.
     ///
     /// The device may do what it was opened with: ask for the adapter's limits and for `SHADER_F16`,
-    /// `SUBGROUP`, `TIMESTAMP_QUERY` and `EXPERIMENTAL_COOPERATIVE_MATRIX` to give the kernels a choice. Natively it is polled on a
+    /// `SUBGROUP`, `SHADER_INT64`, `TIMESTAMP_QUERY` and `EXPERIMENTAL_COOPERATIVE_MATRIX` to give the kernels a choice. Natively it is polled on a
     /// thread of ours while futures are pending, so the embedder's callbacks may run there.
     #[must_use]
     pub fn from_wgpu_with(

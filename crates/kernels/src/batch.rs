@@ -66,7 +66,12 @@ impl Batch {
 
     /// Whether an operand's batches all start at multiples of 4 elements.
     pub(crate) fn is_vec(&self, operand: usize) -> bool {
-        self.strides.iter().all(|s| s[operand] % 4 == 0)
+        self.begins_at(operand, 4)
+    }
+
+    /// Whether an operand's batches all start at multiples of so many elements.
+    pub(crate) fn begins_at(&self, operand: usize, multiple: usize) -> bool {
+        self.strides.iter().all(|s| s[operand] % multiple == 0)
     }
 
     /// The offset of an operand's last batch.

@@ -126,8 +126,8 @@ fn operands(
     b: Loader<'_>,
     y: &View,
 ) -> Result<Variant> {
-    let variant = a.add(KERNEL, caps, variant, FLOAT, "A")?;
-    let variant = b.add(KERNEL, caps, variant, FLOAT, "B")?;
+    let variant = a.add(KERNEL, caps, variant, FLOAT, "A", false)?;
+    let variant = b.add(KERNEL, caps, variant, FLOAT, "B", false)?;
     let variant = store(KERNEL, caps, variant, FLOAT, y, a.vec)?;
     Ok(FLOAT.add(variant.part("batch_one").part("c_rows")))
 }

@@ -174,6 +174,13 @@ impl Product<'_> {
         self.n % 4 == 0 && self.c_ld % 4 == 0 && self.batch.is_vec(2)
     }
 
+    /// Whether it is stored in pairs of vec4 of f32.
+    fn c_pairs(&self) -> bool {
+        let columns = matches!(self.c_part, "c_rows" | "c_groups");
+        let eights = self.n % 8 == 0 && self.c_ld % 8 == 0 && self.batch.begins_at(2, 8);
+        columns && eights && self.c.store == Store::F32
+    }
+
     /// The dispatch; parameters of the loaders (`a_ld`, ..) are the caller's to add.
     pub(crate) fn dispatch(&self, caps: &Caps, of: Loop) -> Result<Dispatch> {
         let of = self.within(caps, of)?;
@@ -183,9 +190,28 @@ impl Product<'_> {
         let rolled = self.epilogue.is_some() || !c_vec || int8;
         let mut variant = self.batch.variant(of.variant(int8, rolled));
         variant = variant.part(self.k_part).part(self.c_part);
-        variant = self.a.add(self.kernel, caps, variant, arithmetic, "A")?;
-        variant = self.b.add(self.kernel, caps, variant, arithmetic, "B")?;
-        variant = store(self.kernel, caps, variant, arithmetic, self.c, c_vec)?;
+        let words = matches!(of, Loop::Reg { .. }) && caps.int64;
+        variant = (self.a).add(self.kernel, caps, variant, arithmetic, "A", words)?;
+        variant = match of {
+            Loop::Reg { columns: 2, .. } if words && self.b.in_panels_of_f32(arithmetic) => {
+                variant.part("b_panel_pair")
+            }
+            Loop::Reg { .. } => (self.b)
+                .add(self.kernel, caps, variant, arithmetic, "B", words)?
+                .part("b_each"),
+            _ => (self.b).add(self.kernel, caps, variant, arithmetic, "B", false)?,
+        };
+        let pairs = words && matches!(of, Loop::Reg { columns: 2, .. }) && arithmetic.acc == "f32";
+        if matches!(of, Loop::Reg { .. }) {
+            variant = variant.part(if pairs { "tile_pair" } else { "tile_each" });
+        }
+        variant = match of {
+            Loop::Reg { .. } if pairs && self.c_pairs() => variant.part("store_pair"),
+            Loop::Reg { .. } => {
+                store(self.kernel, caps, variant, arithmetic, self.c, c_vec)?.part("store_each")
+            }
+            _ => store(self.kernel, caps, variant, arithmetic, self.c, c_vec)?,
+        };
         variant = arithmetic.add(variant);
         let [bm, bn] = of.extent();
         let tiles = [self.m.div_ceil(bm), self.n.div_ceil(bn)];
@@ -314,7 +340,12 @@ impl Arithmetic {
 }
 
 impl Loader<'_> {
-    /// Adds the loader and its access to memory for operand `A` or `B`.
+    /// Whether columns lie side by side in pairs of blocks, each of whole words.
+    fn in_panels_of_f32(&self, arithmetic: Arithmetic) -> bool {
+        self.part == "b_panel" && self.view.store == Store::F32 && arithmetic.elem == "f32"
+    }
+
+    /// Adds the loader and its access to memory for operand `A` or `B`; with `words` f32 is read as integers of 64 bits.
     pub(crate) fn add(
         &self,
         kernel: &'static str,
@@ -322,29 +353,33 @@ impl Loader<'_> {
         variant: Variant,
         arithmetic: Arithmetic,
         operand: &'static str,
+        words: bool,
     ) -> Result<Variant> {
-        let words = arithmetic.elem == "u32";
-        let (parts, words_parts, alias) = match operand {
+        let bytes = arithmetic.elem == "u32";
+        let (parts, bytes_parts, pair, alias) = match operand {
             "A" => (
                 ["a_vec", "a_one", "a_vec_half", "a_one_half"],
                 ["a_vec8", "a_one8"],
+                "a_vec_pair",
                 "AStore",
             ),
             _ => (
                 ["b_vec", "b_one", "b_vec_half", "b_one_half"],
                 ["b_vec8", "b_one8"],
+                "b_vec_pair",
                 "BStore",
             ),
         };
         let at = usize::from(!self.vec);
         let variant = variant.part(self.part);
         match self.view.store {
-            Store::F32 if !words => Ok(variant.part(parts[at]).alias(alias, "f32")),
-            Store::F16 if !words && caps.f16 => Ok(variant.part(parts[at]).alias(alias, "f16")),
-            Store::F16 if !words => Ok(variant.part(parts[2 + at])),
-            Store::Packed8 { .. } if words => Ok(variant.part(words_parts[at])),
+            Store::F32 if !bytes && words && self.vec => Ok(variant.part(pair)),
+            Store::F32 if !bytes => Ok(variant.part(parts[at]).alias(alias, "f32")),
+            Store::F16 if !bytes && caps.f16 => Ok(variant.part(parts[at]).alias(alias, "f16")),
+            Store::F16 if !bytes => Ok(variant.part(parts[2 + at])),
+            Store::Packed8 { .. } if bytes => Ok(variant.part(bytes_parts[at])),
             // Packed on the host, uint8 already made int8.
-            Store::U32 if words => Ok(variant.part(parts[at]).alias(alias, "u32")),
+            Store::U32 if bytes => Ok(variant.part(parts[at]).alias(alias, "u32")),
             store => Err(Error::Storage {
                 kernel,
                 operand,

@@ -276,7 +276,14 @@ impl Winograd {
             .part(self.part())
             .set("THREADS", THREADS)
             .set("T", points as u32);
-        let variant = loader.add(KERNEL, caps, variant.alias("Elem", FLOAT.elem), FLOAT, "A")?;
+        let variant = loader.add(
+            KERNEL,
+            caps,
+            variant.alias("Elem", FLOAT.elem),
+            FLOAT,
+            "A",
+            false,
+        )?;
         let dispatch = Dispatch::new(variant)
             .bind("A", x.span)
             .bind("V", to.span)

@@ -211,6 +211,56 @@ fn packed_b_with_bias_and_relu() {
     }
 }
 
+/// Panels of constants through every loop, those that read two blocks at once too; the last columns and panels are ragged.
+#[test]
+fn panels_are_read_by_every_loop() {
+    for mut bench in benches() {
+        let caps = bench.caps().clone();
+        let width = panel_width(&caps);
+        for of in [families(&caps), others(&caps)].concat() {
+            let m = of.extent()[0].min(70);
+            for (n, k, batches) in [(64, 20, 1), (33, 7, 2), (100, 34, 2)] {
+                for store in [Store::F32, Store::F16] {
+                    let (a, b) = (values(batches * m * k, 5), values(batches * k * n, 6));
+                    let host = HostTensor::from_slice([batches, k, n], &b).unwrap();
+                    let packed = pack_b(&host, false, width).unwrap();
+                    let panels: Vec<f32> = packed.as_slice().unwrap().to_vec();
+                    let va = bench.floats(0, Store::F32, &[batches, m, k], &a);
+                    let vb = bench.floats(1, store, packed.shape(), &panels);
+                    let vc = bench.result(2, Store::F32, &[batches, m, n]);
+                    let operand = |view, layout, ld, step| Operand {
+                        view,
+                        layout,
+                        ld,
+                        batch: vec![step],
+                    };
+                    let ld = k.next_multiple_of(4);
+                    let step = n.div_ceil(width) * ld * width;
+                    let product = Gemm {
+                        m,
+                        n,
+                        k,
+                        batch: vec![batches],
+                        a: operand(&va, Layout::Rows, k, m * k),
+                        b: operand(&vb, Layout::Panels { width }, ld, step),
+                        c: operand(&vc, Layout::Rows, n, m * n),
+                        epilogue: None,
+                    };
+                    bench.run(&gemm_with(&caps, &product, of).unwrap());
+                    let expected: Vec<f64> = (0..batches)
+                        .flat_map(|z| {
+                            let (a, b) = (&a[z * m * k..][..m * k], &b[z * k * n..][..k * n]);
+                            reference(a, false, b, false, [m, n, k])
+                        })
+                        .collect();
+                    let what = format!("{of:?} {m} {n} {k} {store}");
+                    close(&what, &bench.read(&vc), &expected, 1e-5);
+                }
+            }
+        }
+    }
+}
+
 /// Shapes of A and B without their matrices, and the broadcast result.
 const BATCHES: [(&[usize], &[usize], &[usize]); 6] = [
     (&[], &[], &[]),

@@ -10,7 +10,7 @@ use tilewright_benches::judge;
 #[derive(clap::Args)]
 pub(super) struct Judge {
     /// With a comparison: the least part by which a median has to grow to count as a regression; where the samples of the two
-    /// reports scatter more, it takes three standard deviations (from the median absolute deviation).
+    /// reports scatter more, it takes three standard deviations of their logarithms (from the median absolute deviation).
     #[arg(long, default_value_t = 0.1, value_name = "PART")]
     threshold: f64,
     /// Compare although adapter, driver or processor differ.
@@ -73,22 +73,26 @@ impl Verdict {
     }
 }
 
-/// Samples of a case: median and standard deviation by the median absolute deviation, in seconds.
+/// Samples of a case: their median in seconds, and the standard deviation of their logarithms by the median absolute
+/// deviation. Times scatter by factors: beside a much faster case, a scatter in seconds would hide any change.
 #[derive(Clone, Copy)]
 struct Times {
     median: f64,
     deviation: f64,
 }
 
+/// Clocks of processor time may tick slower than a small case runs: no time is taken to be shorter, in seconds.
+const TICK: f64 = 1e-9;
+
 impl Times {
     fn of(samples: &Json) -> Option<Self> {
         let samples: Vec<f64> = samples
             .as_array()?
             .iter()
-            .filter_map(Json::as_f64)
+            .filter_map(|sample| Some(sample.as_f64()?.max(TICK)))
             .collect();
         let center = median(samples.clone())?;
-        let away = samples.iter().map(|s| (s - center).abs()).collect();
+        let away = samples.iter().map(|s| (s / center).ln().abs()).collect();
         // For normally scattered samples the MAD is 0.6745 standard deviations.
         Some(Self {
             median: center,
@@ -166,7 +170,7 @@ impl Judge {
         }
         writeln!(
             verdict.table,
-            "slower: by more than {:.0}% and by more than noise, three standard deviations of the samples",
+            "slower: by more than {:.0}% and by more than noise, three standard deviations of the samples' logarithms",
             self.threshold * 100.0
         )?;
         Ok(verdict)
@@ -207,11 +211,11 @@ impl Judge {
         is: Times,
     ) -> Result<(), Failure> {
         let change = is.median / was.median - 1.0;
-        let noise = 3.0 * was.deviation.hypot(is.deviation) / was.median;
+        let noise = (3.0 * was.deviation.hypot(is.deviation)).exp_m1();
         let bound = noise.max(self.threshold);
         let mark = match () {
             () if change > bound => "  SLOWER",
-            () if change < -bound => "  faster",
+            () if 1.0 / (1.0 + change) > 1.0 + bound => "  faster",
             () => "",
         };
         writeln!(
@@ -275,14 +279,27 @@ mod tests {
             JUDGE.verdict(&old, &new).unwrap().judge()
         };
         assert!(of(1.09, 1.0).is_ok());
-        // The samples of b scatter: a standard deviation of 0.3.
-        assert!(of(1.0, 1.8).is_ok());
-        let error = of(1.15, 1.95).unwrap_err().to_string();
+        // The samples of b scatter by a fifth: a standard deviation of 0.27.
+        assert!(of(1.0, 2.2).is_ok());
+        let error = of(1.15, 2.35).unwrap_err().to_string();
         assert_eq!(
             error,
-            "regressions: a +15.0% (at most 10.0%); b +95.0% (at most 89.0%)"
+            "regressions: a +15.0% (at most 10.0%); b +135.0% (at most 125.0%)"
         );
         assert!(of(0.5, 0.5).is_ok());
+    }
+
+    #[test]
+    fn scatter_does_not_hide_a_change_by_far() {
+        let scattered = [1.0, 1.5, 0.7];
+        let of = |by: f64| report(&[("a", &scattered.map(|s| s * by))]);
+        let verdict = JUDGE.verdict(&of(1.0), &of(1e4)).unwrap();
+        assert!(verdict.table.contains("SLOWER") && verdict.judge().is_err());
+        let verdict = JUDGE.verdict(&of(1e4), &of(1.0)).unwrap();
+        assert!(verdict.table.contains("faster") && verdict.judge().is_ok());
+        // A clock that did not tick.
+        let verdict = JUDGE.verdict(&of(0.0), &of(0.0)).unwrap();
+        assert!(verdict.judge().is_ok(), "{}", verdict.table);
     }
 
     #[test]

@@ -50,6 +50,7 @@ fn validate(caps: &Caps, dispatch: &Dispatch, source: &Source, text: &str) -> na
     allowed.set(Capabilities::SHADER_FLOAT16, caps.f16);
     allowed.set(Capabilities::COOPERATIVE_MATRIX, caps.coop_matrix.is_some());
     allowed.set(Capabilities::SUBGROUP, caps.subgroups.is_some());
+    allowed.set(Capabilities::SHADER_INT64, caps.int64);
     let mut validator = Validator::new(ValidationFlags::all(), allowed);
     validator
         .subgroup_stages(ShaderStages::COMPUTE)
