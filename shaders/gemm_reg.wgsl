@@ -2,7 +2,7 @@
 //! One subgroup is a workgroup. A lane owns CQ adjacent blocks of 4 columns and all R rows; A reaches the other lanes by broadcast.
 //! Loads there cost the same from workgroup and from storage memory, so only reuse in registers helps.
 //! Set:   LANES (the subgroup size)  RQ (row quads a lane loads)  R = 4 * LANES * RQ  CQ  ROLL_K ROLL_STORE  Acc
-//! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44  b_quad load_b  Spread spread mac  tile_put tile_get store_row
+//! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44  b_quad load_b  Spread spread mac  tile_put tile_get  Columns columns store_row
 //#use gemm_grid
 //#use block44
 //#use place
@@ -76,6 +76,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         }
         if ONE_BLOCK { break; }   // lets drivers drop the block loop (5% on Mesa 22)
     }
+    let own = array<Columns, CQ>(
+        //#repeat c CQ
+        columns(c_col(at.z) + 4u * min(n4 + $cu, p.n4 - 1u)),
+        //#end
+    );
     if ROLL_STORE {               // a long epilogue is compiled once, not R times
         //#repeat r R
         tile_put($ru, lane, array<vec4<Acc>, CQ>(
@@ -85,14 +90,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         ));
         //#end
         let count = min(R, p.m - 4u * m4);
-        for (var r = 0u; r < count; r++) { store_row(4u * m4 + r, n4, at.z, tile_get(r, lane)); }
+        for (var r = 0u; r < count; r++) { store_row(4u * m4 + r, n4, at.z, tile_get(r, lane), own); }
     } else {
         //#repeat r R
         store_row(4u * m4 + $ru, n4, at.z, array<vec4<Acc>, CQ>(
             //#repeat c CQ
             acc[$ru * CQ + $cu],
             //#end
-        ));
+        ), own);
         //#end
     }
 }

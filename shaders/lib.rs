@@ -130,6 +130,8 @@ static FILES: &[(&str, &str)] = table! {
     "part/deconv_quad"
     "part/ending"
     "part/epilogue"
+    "part/epilogue_columns"
+    "part/epilogue_place"
     "part/f_channels"
     "part/f_packed"
     "part/finish"

@@ -1,6 +1,6 @@
 //! Depthwise convolution in NHWC: every channel has its own filter.
 
-use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
+use tilewright_device::{AdapterKind, Caps, Dispatch, Variant, fold_groups};
 use tilewright_tensor::HostTensor;
 
 use crate::conv::{Filter, hold, holds, window};
@@ -126,8 +126,9 @@ fn operands(
     b: Loader<'_>,
     y: &View,
 ) -> Result<Variant> {
-    let variant = a.add(KERNEL, caps, variant, FLOAT, "A", false)?;
-    let variant = b.add(KERNEL, caps, variant, FLOAT, "B", false)?;
+    let words = caps.int64 && caps.kind == AdapterKind::Software;
+    let variant = a.add(KERNEL, caps, variant, FLOAT, "A", words)?;
+    let variant = b.add(KERNEL, caps, variant, FLOAT, "B", words)?;
     let variant = store(KERNEL, caps, variant, FLOAT, y, a.vec)?;
     Ok(FLOAT.add(variant.part("batch_one").part("c_rows")))
 }

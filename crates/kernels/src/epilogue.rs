@@ -32,6 +32,10 @@ pub struct Epilogue {
     pub params: Vec<(&'static str, Param)>,
     /// Constants that the text needs set.
     pub sets: Vec<(&'static str, Set)>,
+    /// The text has the form of `part/epilogue_columns.wgsl`: `Columns`, `columns` and `epilogue_at` instead of `epilogue`.
+    pub(crate) by_columns: bool,
+    /// So short that a loop may repeat its text for every row, and all that it reads depends on the column alone.
+    pub(crate) light: bool,
 }
 
 impl Epilogue {
@@ -42,6 +46,8 @@ impl Epilogue {
             spans: Vec::new(),
             params: Vec::new(),
             sets: Vec::new(),
+            by_columns: false,
+            light: false,
         }
     }
 
@@ -63,12 +69,14 @@ impl Epilogue {
     /// is not a multiple of 4.
     #[must_use]
     pub fn bias(bias: &View) -> Self {
-        Self::new(
+        let mut all = Self::new(
             "@group(0) @binding(BIAS) var<storage, read> bias: array<vec4<BiasT>>;\n\
-             fn epilogue(v: vec4<Value>, place: Place) -> vec4<Value> {\n    \
-             return v + vec4<Value>(bias[place.n / 4u]);\n}\n",
-        )
-        .operand("BIAS", "BiasT", bias)
+             struct Columns { bias: vec4<Value> }\n\
+             fn columns(n: u32) -> Columns { return Columns(vec4<Value>(bias[n / 4u])); }\n\
+             fn epilogue_at(v: vec4<Value>, place: Place, own: Columns) -> vec4<Value> { return v + own.bias; }\n",
+        );
+        (all.by_columns, all.light) = (true, true);
+        all.operand("BIAS", "BiasT", bias)
     }
 
     /// Binds a float operand whose element type the text calls `ty`.
@@ -86,6 +94,11 @@ impl Epilogue {
     /// Puts this epilogue in the place of the default one.
     pub(crate) fn add(&self, mut dispatch: Dispatch) -> Dispatch {
         dispatch.variant = dispatch.variant.text("epilogue", self.text.clone());
+        dispatch.variant = dispatch.variant.part(if self.by_columns {
+            "epilogue_columns"
+        } else {
+            "epilogue_place"
+        });
         for (name, value) in &self.sets {
             dispatch.variant = dispatch.variant.set(name, *value);
         }

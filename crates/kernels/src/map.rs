@@ -74,6 +74,11 @@ pub fn map(caps: &Caps, function: &Function, inputs: &[View], out: &View) -> Res
     ])
 }
 
+/// Where an epilogue reads what depends on its column alone.
+const COLUMN: &str = "place.n / 4u";
+/// Lines of a function whose text a loop may not repeat for each of its rows: a line is an operation.
+const LIGHT: usize = 16;
+
 /// The epilogue `function(before(product), operands..)` of a product that is stored as `out` (f32 or f16, contiguous). The first
 /// argument of the function is the product; the operands broadcast against `out`. `quads` says that the four elements that
 /// an epilogue sees begin at a multiple of four in `out`.
@@ -88,23 +93,73 @@ pub fn map_epilogue(
     out: &View,
     quads: bool,
 ) -> Result<Epilogue> {
-    let operands = Operands::new(caps, operands, out, quads, Some("place.n / 4u"))?;
+    let operands = Operands::new(caps, operands, out, quads, Some(COLUMN))?;
     let mut text = String::new();
+    let mut fields = vec![];
     let (value, mut all) = match before {
+        Some(before) if before.by_columns => {
+            fields.push((
+                "before: ColumnsBefore".to_owned(),
+                "columns_before(n)".to_owned(),
+            ));
+            let renamed = before
+                .text
+                .replace("fn epilogue_at(", "fn epilogue_before(");
+            let renamed = renamed.replace("fn columns(", "fn columns_before(");
+            text.push_str(&renamed.replace("Columns", "ColumnsBefore"));
+            ("epilogue_before(v, place, own.before)", before)
+        }
         Some(before) => {
             text.push_str(&before.text.replace("fn epilogue(", "fn epilogue_before("));
             ("epilogue_before(v, place)", before)
         }
-        None => ("v", Epilogue::new("")),
+        None => ("v", {
+            let mut none = Epilogue::new("");
+            none.light = true;
+            none
+        }),
     };
-    let calls = [&[value.to_string()], &operands.calls[..]]
-        .concat()
-        .join(", ");
+    let mut calls = vec![value.to_owned()];
+    let mut by_place = false;
+    for call in operands.calls {
+        // Only operands that are read in quads of the output's shape are read by column: load_s0, load_s1, ..
+        match call
+            .strip_suffix(&format!("({COLUMN})"))
+            .and_then(|load| load.strip_prefix("load_s"))
+        {
+            Some(i) => {
+                fields.push((
+                    format!("of{i}: vec4<MAP_SV{i}>"),
+                    format!("load_s{i}(n / 4u)"),
+                ));
+                calls.push(format!("own.of{i}"));
+            }
+            None => {
+                by_place = true;
+                calls.push(call);
+            }
+        }
+    }
+    let calls = calls.join(", ");
     let at = if quads { "place.at / 4u" } else { "place.at" };
+    all.light &= !by_place && function.text.lines().count() < LIGHT;
+    all.by_columns = !fields.is_empty();
+    let (form, own) = match all.by_columns {
+        true => {
+            let (types, values): (Vec<_>, Vec<_>) = fields.into_iter().unzip();
+            let (types, values) = (types.join(", "), values.join(", "));
+            let form = format!(
+                "struct Columns {{ {types} }}\nfn columns(n: u32) -> Columns {{ return Columns({values}); }}\n\
+                 fn epilogue_at"
+            );
+            (form, ", own: Columns")
+        }
+        false => ("fn epilogue".to_owned(), ""),
+    };
     // Writing to a String cannot fail.
     let _ = write!(
         text,
-        "//#use operands\n{}\n{}fn epilogue(v: vec4<Value>, place: Place) -> vec4<Value> {{\n    \
+        "//#use operands\n{}\n{}{form}(v: vec4<Value>, place: Place{own}) -> vec4<Value> {{\n    \
          let at = {at};\n    return map({calls});\n}}\n",
         function.text, operands.declarations
     );

@@ -187,7 +187,8 @@ impl Product<'_> {
         let arithmetic = self.arithmetic_of(caps, of)?;
         let size = |what, value| index(self.kernel, what, value);
         let (c_vec, int8) = (self.c_vec(), self.is_int8());
-        let rolled = self.epilogue.is_some() || !c_vec || int8;
+        let heavy = self.epilogue.is_some_and(|epilogue| !epilogue.light);
+        let rolled = heavy || !c_vec || int8;
         let mut variant = self.batch.variant(of.variant(int8, rolled));
         variant = variant.part(self.k_part).part(self.c_part);
         let words = matches!(of, Loop::Reg { .. }) && caps.int64;

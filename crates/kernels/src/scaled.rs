@@ -79,12 +79,13 @@ impl Epilogue {
         ))
     }
 
-    /// Adds an f32 or f16 vector of one value an output channel, whatever the groups. `channels` are those of all groups.
+    /// Adds an f32 or f16 vector of one value an output channel, `channels` in all; `quads` says that the four channels that it is
+    /// added to begin at a multiple of four, which groups of other numbers of channels do not.
     ///
     /// # Errors
     /// [`Error::TooLarge`](crate::Error::TooLarge) for sizes over 32 bits.
-    pub fn channels(bias: &View, channels: usize, groups: usize) -> Result<Self> {
-        if (channels / groups.max(1)).is_multiple_of(4) || groups == 1 {
+    pub fn channels(bias: &View, channels: usize, quads: bool) -> Result<Self> {
+        if quads {
             return Ok(Self::bias(bias));
         }
         Ok(Self::new(BIAS)

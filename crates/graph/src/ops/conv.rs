@@ -75,7 +75,9 @@ impl Operator for Conv {
         let channels = (x.last(), w[0]);
         let shape = shape_of(x.shape[0], channels, self.group, &slides);
         let bias = cx.opt_input(2);
-        let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, shape.groups));
+        // The depthwise kernel walks all channels in fours, whatever their number.
+        let fours = shape.is_depthwise() || filter::begins_at_fours(&shape);
+        let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, fours));
         let epilogue = cx.epilogue(epilogue.transpose()?, quads(&shape))?;
         let (caps, depthwise) = (cx.caps().clone(), shape.is_depthwise());
         if let Some(per) = filter::per_binding(cx, &shape)? {

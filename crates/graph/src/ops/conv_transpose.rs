@@ -1,7 +1,7 @@
 //! ConvTranspose: the gradient of a convolution with respect to its input, used to enlarge images.
 
 use super::conv::place_convolution;
-use super::filter::{Weights, quads, shape_of};
+use super::filter::{Weights, begins_at_fours, quads, shape_of};
 use super::product::Convolution;
 use super::window::{AutoPad, Layout, Slide, Window, three};
 use crate::dim::Dim;
@@ -123,7 +123,8 @@ impl Operator for ConvTranspose {
         let forward = shape_of(x.shape[0], (y.last(), x.last()), self.group, &slides);
         let shape = forward.data_gradient();
         let bias = cx.opt_input(2);
-        let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, shape.groups));
+        let fours = begins_at_fours(&shape);
+        let epilogue = bias.map(|b| Epilogue::channels(&b, shape.out_channels, fours));
         let epilogue = cx.epilogue(epilogue.transpose()?, quads(&shape))?;
         let caps = cx.caps().clone();
         let weights = Weights::new(cx, &shape, "transposed", |w| {

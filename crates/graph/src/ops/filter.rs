@@ -99,6 +99,11 @@ impl Weights {
     }
 }
 
+/// Whether products see four output channels that begin at a multiple of four: those of a group do.
+pub(super) fn begins_at_fours(shape: &ConvShape) -> bool {
+    shape.groups == 1 || (shape.out_channels / shape.groups.max(1)).is_multiple_of(4)
+}
+
 /// True if the four output channels that an epilogue sees begin at a multiple of four.
 pub(super) fn quads(shape: &ConvShape) -> bool {
     let own = shape.out_channels / shape.groups.max(1);
