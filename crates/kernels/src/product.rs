@@ -62,6 +62,9 @@ pub(crate) const INT8_SCALED: Arithmetic = Arithmetic {
     ..INT8
 };
 
+/// Results of a product for which a store without a loop would take longer to compile than it ever saves.
+const FEW: usize = 1 << 12;
+
 /// A product of m x n x k, where k counts one k block in loaded elements.
 #[derive(Debug, Clone)]
 pub(crate) struct Product<'a> {
@@ -188,7 +191,8 @@ impl Product<'_> {
         let size = |what, value| index(self.kernel, what, value);
         let (c_vec, int8) = (self.c_vec(), self.is_int8());
         let heavy = self.epilogue.is_some_and(|epilogue| !epilogue.light);
-        let rolled = heavy || !c_vec || int8;
+        let few = self.m * self.n * self.batch.count() < FEW;
+        let rolled = heavy || few || !c_vec || int8;
         let mut variant = self.batch.variant(of.variant(int8, rolled));
         variant = variant.part(self.k_part).part(self.c_part);
         let words = matches!(of, Loop::Reg { .. }) && caps.int64;
