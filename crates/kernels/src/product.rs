@@ -195,28 +195,7 @@ impl Product<'_> {
         let rolled = heavy || few || !c_vec || int8;
         let mut variant = self.batch.variant(of.variant(int8, rolled));
         variant = variant.part(self.k_part).part(self.c_part);
-        let words = matches!(of, Loop::Reg { .. }) && caps.int64;
-        variant = (self.a).add(self.kernel, caps, variant, arithmetic, "A", words)?;
-        variant = match of {
-            Loop::Reg { columns: 2, .. } if words && self.b.in_panels_of_f32(arithmetic) => {
-                variant.part("b_panel_pair")
-            }
-            Loop::Reg { .. } => (self.b)
-                .add(self.kernel, caps, variant, arithmetic, "B", words)?
-                .part("b_each"),
-            _ => (self.b).add(self.kernel, caps, variant, arithmetic, "B", false)?,
-        };
-        let pairs = words && matches!(of, Loop::Reg { columns: 2, .. }) && arithmetic.acc == "f32";
-        if matches!(of, Loop::Reg { .. }) {
-            variant = variant.part(if pairs { "tile_pair" } else { "tile_each" });
-        }
-        variant = match of {
-            Loop::Reg { .. } if pairs && self.c_pairs() => variant.part("store_pair"),
-            Loop::Reg { .. } => {
-                store(self.kernel, caps, variant, arithmetic, self.c, c_vec)?.part("store_each")
-            }
-            _ => store(self.kernel, caps, variant, arithmetic, self.c, c_vec)?,
-        };
+        variant = self.operands(caps, of, variant, arithmetic)?;
         variant = arithmetic.add(variant);
         let [bm, bn] = of.extent();
         let tiles = [self.m.div_ceil(bm), self.n.div_ceil(bn)];
@@ -254,6 +233,39 @@ impl Product<'_> {
             dispatch = epilogue.add(dispatch);
         }
         self.batch.params(self.kernel, dispatch)
+    }
+
+    /// Adds how A and B are loaded and C is stored. The register loop moves f32 as integers of 64 bits where there are some.
+    fn operands(
+        &self,
+        caps: &Caps,
+        of: Loop,
+        mut variant: Variant,
+        arithmetic: Arithmetic,
+    ) -> Result<Variant> {
+        let (kernel, c_vec) = (self.kernel, self.c_vec());
+        let Loop::Reg { columns, .. } = of else {
+            variant = (self.a).add(kernel, caps, variant, arithmetic, "A", false)?;
+            variant = (self.b).add(kernel, caps, variant, arithmetic, "B", false)?;
+            return store(kernel, caps, variant, arithmetic, self.c, c_vec);
+        };
+        let words = caps.int64;
+        // Two blocks of columns that lie side by side.
+        let pairs = words && columns == 2 && arithmetic.acc == "f32";
+        variant = (self.a).add(kernel, caps, variant, arithmetic, "A", words)?;
+        variant = match pairs && self.b.is_f32_panels() {
+            true => variant.part("b_panel_pair"),
+            false => (self.b)
+                .add(kernel, caps, variant, arithmetic, "B", words)?
+                .part("b_each"),
+        };
+        variant = variant.part(if pairs { "tile_pair" } else { "tile_each" });
+        match pairs && self.c_pairs() {
+            true => Ok(variant.part("store_pair")),
+            false => {
+                Ok(store(kernel, caps, variant, arithmetic, self.c, c_vec)?.part("store_each"))
+            }
+        }
     }
 
     /// The arithmetic of the loop: that of the product, unless cooperative matrices multiply.
@@ -345,9 +357,9 @@ impl Arithmetic {
 }
 
 impl Loader<'_> {
-    /// Whether columns lie side by side in pairs of blocks, each of whole words.
-    fn in_panels_of_f32(&self, arithmetic: Arithmetic) -> bool {
-        self.part == "b_panel" && self.view.store == Store::F32 && arithmetic.elem == "f32"
+    /// Whether it is packed in panels of f32.
+    fn is_f32_panels(&self) -> bool {
+        self.part == "b_panel" && self.view.store == Store::F32
     }
 
     /// Adds the loader and its access to memory for operand `A` or `B`; with `words` f32 is read as integers of 64 bits.

@@ -105,6 +105,7 @@ impl Operator for MatMul {
             case("one row", &[1, 300], &[300, 40]),
             case("row vector", &[7], &[2, 7, 3]),
             case("column vector", &[2, 5, 7], &[7]),
+            case("long column", &[37, 130], &[130, 1]),
             case("two vectors", &[9], &[9]),
             case("batch", &[2, 3, 5, 7], &[2, 3, 7, 4]),
             case("broadcast batch", &[3, 1, 5, 7], &[2, 7, 4]),
@@ -156,6 +157,10 @@ pub(super) fn multiply_on_device(
         b.shape.push(1);
     }
     let matrix = b.shape.len() == 2 || b.shape[..b.shape.len() - 2].iter().all(|&n| n == 1);
+    if let Some([row, right, turned]) = as_row(a, trans_a, &b, c, matrix && epilogue.is_none()) {
+        let product = Gemm::of(&row, false, &right, !trans_a, &turned, None)?;
+        return emit_product(cx, &product);
+    }
     if cx.weight(1).is_none() || !matrix {
         let product = Gemm::of(a, trans_a, &b, trans_b, c, epilogue)?;
         return emit_product(cx, &product);
@@ -179,6 +184,28 @@ pub(super) fn multiply_on_device(
         emit_product(cx, &product)?;
     }
     Ok(())
+}
+
+/// A * column as row * A^T, with the operands and the result as matrices: few rows have a kernel of their own, and a column is
+/// a row in memory. `plain`: there is one B, and no epilogue that would have to be turned as well.
+fn as_row(a: &View, trans_a: bool, b: &View, c: &View, plain: bool) -> Option<[View; 3]> {
+    let (batch, matrix) = a.shape.split_last_chunk::<2>()?;
+    let [m, k] = if trans_a {
+        [matrix[1], matrix[0]]
+    } else {
+        *matrix
+    };
+    let rows = batch.iter().product::<usize>() * m;
+    if !plain || c.last() != 1 || rows < 2 || (trans_a && rows != m) {
+        return None;
+    }
+    let with = |view: &View, shape: [usize; 2]| {
+        let mut view = view.clone();
+        view.shape = shape.to_vec();
+        view
+    };
+    let right = if trans_a { [k, rows] } else { [rows, k] };
+    Some([with(b, [1, k]), with(a, right), with(c, [1, rows])])
 }
 
 /// Emits a product, in parts along k where the adapter would otherwise have too little to do.
