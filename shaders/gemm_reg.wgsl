@@ -2,7 +2,8 @@
 //! One subgroup is a workgroup. A lane owns CQ adjacent blocks of 4 columns and all R rows; A reaches the other lanes by broadcast.
 //! Loads there cost the same from workgroup and from storage memory, so only reuse in registers helps.
 //! Set:   LANES (the subgroup size)  RQ (row quads a lane loads)  R = 4 * LANES * RQ  CQ  ROLL_K ROLL_STORE  Acc
-//! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44  b_quad load_b  Spread spread mac  tile_put tile_get  Columns columns store_row
+//! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44  b_quad load_b
+//!        Spread spread mac  tile_put tile_get  Columns columns store_row
 //#use gemm_grid
 //#use block44
 //#use place

@@ -83,8 +83,8 @@ impl Gpu {
     /// [`GpuOptions::binding_limit`] are heeded, the other options are the embedder's.
     ///
     /// The device may do what it was opened with: ask for the adapter's limits and for `SHADER_F16`,
-    /// `SUBGROUP`, `SHADER_INT64`, `TIMESTAMP_QUERY` and `EXPERIMENTAL_COOPERATIVE_MATRIX` to give the kernels a choice. Natively it is polled on a
-    /// thread of ours while futures are pending, so the embedder's callbacks may run there.
+    /// `SUBGROUP`, `SHADER_INT64`, `TIMESTAMP_QUERY` and `EXPERIMENTAL_COOPERATIVE_MATRIX` to give the kernels a choice. Natively it
+    /// is polled on a thread of ours while futures are pending, so the embedder's callbacks may run there.
     #[must_use]
     pub fn from_wgpu_with(
         adapter: &wgpu::Adapter,

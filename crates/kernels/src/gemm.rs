@@ -18,7 +18,7 @@ pub enum Layout {
     Cols,
     /// B only: packed by [`pack_b`](crate::pack_b) in panels of `width` columns.
     Panels {
-        /// Columns of a panel: [`panel_width`](crate::panel_width).
+        /// Columns of a panel, a multiple of 8: [`panel_width`](crate::panel_width).
         width: usize,
     },
     /// C only: in rows, as the columns from `first` on of longer ones.
@@ -185,7 +185,7 @@ fn inside(name: &str, of: &Operand<'_>, rows: usize, cols: usize, last: usize) -
         Layout::Rows | Layout::Columns { .. } => (rows, cols),
         Layout::Cols => (cols, rows),
         Layout::Panels { width } => {
-            let fits = width > 0 && width % 4 == 0 && of.ld == rows.next_multiple_of(4);
+            let fits = width > 0 && width % 8 == 0 && of.ld == rows.next_multiple_of(4);
             if !fits {
                 let what = format!(
                     "{name} in panels of {width} columns and {} rows for k = {rows}",

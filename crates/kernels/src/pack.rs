@@ -18,7 +18,7 @@ pub fn panel_width(caps: &Caps) -> usize {
 /// \[.., panels, k rounded up to 4, width\], padded with zeros. f32 and f16.
 ///
 /// # Errors
-/// [`Error::Shape`] for rank below 2 or a width that is no multiple of 4, and where memory is short.
+/// [`Error::Shape`] for rank below 2 or a width that is no multiple of 8, and where memory is short.
 pub fn pack_b(b: &HostTensor, trans: bool, width: usize) -> Result<HostTensor> {
     let axis = if trans { 2 } else { 1 };
     let n = b.rank().checked_sub(axis).map_or(0, |axis| b.shape()[axis]);
@@ -44,6 +44,11 @@ pub fn pack_b_columns(
     };
     let (k, n) = if trans { (cols, rows) } else { (rows, cols) };
     let (k_stride, n_stride) = if trans { (1, cols) } else { (cols, 1) };
+    // The register loop reads two blocks of four columns at once.
+    if width % 8 != 0 {
+        let what = format!("panels of {width} columns, expected a multiple of 8");
+        return Err(Error::shape("pack_b", what));
+    }
     if columns.start > columns.end || columns.end > n {
         let what = format!("columns {columns:?} of {n}");
         return Err(Error::shape("pack_b", what));
@@ -146,4 +151,20 @@ impl Panels {
 /// An error of the host tensor.
 pub(crate) fn host(error: tilewright_tensor::Error) -> Error {
     Error::shape("pack", error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_are_of_whole_pairs_of_blocks() {
+        let b = HostTensor::from_slice([2, 3], &[1.0f32; 6]).unwrap();
+        assert_eq!(pack_b(&b, false, 8).unwrap().shape()[..], [1, 4, 8]);
+        let error = pack_b(&b, false, 12).unwrap_err().to_string();
+        assert!(
+            error.contains("12 columns, expected a multiple of 8"),
+            "{error}"
+        );
+    }
 }

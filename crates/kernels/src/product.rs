@@ -191,7 +191,8 @@ impl Product<'_> {
         let size = |what, value| index(self.kernel, what, value);
         let (c_vec, int8) = (self.c_vec(), self.is_int8());
         let heavy = self.epilogue.is_some_and(|epilogue| !epilogue.light);
-        let few = self.m * self.n * self.batch.count() < FEW;
+        let sizes = [self.n, self.batch.count()];
+        let few = sizes.into_iter().fold(self.m, usize::saturating_mul) < FEW;
         let rolled = heavy || few || !c_vec || int8;
         let mut variant = self.batch.variant(of.variant(int8, rolled));
         variant = variant.part(self.k_part).part(self.c_part);
@@ -253,7 +254,7 @@ impl Product<'_> {
         // Two blocks of columns that lie side by side.
         let pairs = words && columns == 2 && arithmetic.acc == "f32";
         variant = (self.a).add(kernel, caps, variant, arithmetic, "A", words)?;
-        variant = match pairs && self.b.is_f32_panels() {
+        variant = match pairs && self.b.is_f32_panels() && self.batch.begins_at(1, 8) {
             true => variant.part("b_panel_pair"),
             false => (self.b)
                 .add(kernel, caps, variant, arithmetic, "B", words)?

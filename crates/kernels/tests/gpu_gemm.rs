@@ -211,15 +211,19 @@ fn packed_b_with_bias_and_relu() {
     }
 }
 
-/// Panels of constants through every loop, those that read two blocks at once too; the last columns and panels are ragged.
+/// Panels of constants through every loop, those that read and store two blocks at once too: ragged rows, columns and panels, and a
+/// bias before stores of many results, which are written out, and of few, which are rolled.
 #[test]
 fn panels_are_read_by_every_loop() {
     for mut bench in benches() {
         let caps = bench.caps().clone();
         let width = panel_width(&caps);
         for of in [families(&caps), others(&caps)].concat() {
-            let m = of.extent()[0].min(70);
-            for (n, k, batches) in [(64, 20, 1), (33, 7, 2), (100, 34, 2)] {
+            let m = match of {
+                Loop::Gemv { rows, .. } => rows as usize,
+                _ => of.extent()[0] + 5,
+            };
+            for (n, k, batches) in [(64, 20, 1), (128, 20, 1), (33, 7, 2), (100, 34, 2)] {
                 for store in [Store::F32, Store::F16] {
                     let (a, b) = (values(batches * m * k, 5), values(batches * k * n, 6));
                     let host = HostTensor::from_slice([batches, k, n], &b).unwrap();
@@ -228,6 +232,9 @@ fn panels_are_read_by_every_loop() {
                     let va = bench.floats(0, Store::F32, &[batches, m, k], &a);
                     let vb = bench.floats(1, store, packed.shape(), &panels);
                     let vc = bench.result(2, Store::F32, &[batches, m, n]);
+                    let bias = values(n, 7);
+                    let vd = bench.floats(3, Store::F32, &[n], &bias);
+                    let biased = (n % 64 == 0).then(|| Epilogue::bias(&vd));
                     let operand = |view, layout, ld, step| Operand {
                         view,
                         layout,
@@ -244,15 +251,18 @@ fn panels_are_read_by_every_loop() {
                         a: operand(&va, Layout::Rows, k, m * k),
                         b: operand(&vb, Layout::Panels { width }, ld, step),
                         c: operand(&vc, Layout::Rows, n, m * n),
-                        epilogue: None,
+                        epilogue: biased.as_ref(),
                     };
                     bench.run(&gemm_with(&caps, &product, of).unwrap());
-                    let expected: Vec<f64> = (0..batches)
+                    let mut expected: Vec<f64> = (0..batches)
                         .flat_map(|z| {
                             let (a, b) = (&a[z * m * k..][..m * k], &b[z * k * n..][..k * n]);
                             reference(a, false, b, false, [m, n, k])
                         })
                         .collect();
+                    for (at, v) in expected.iter_mut().enumerate() {
+                        *v += biased.as_ref().map_or(0.0, |_| f64::from(bias[at % n]));
+                    }
                     let what = format!("{of:?} {m} {n} {k} {store}");
                     close(&what, &bench.read(&vc), &expected, 1e-5);
                 }

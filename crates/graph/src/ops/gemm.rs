@@ -161,6 +161,17 @@ impl Operator for Gemm {
             case("scalar bias", plain(), &[&[5, 7], &[7, 3], &[]]),
             case("matrix bias", plain(), &[&[8, 12], &[12, 16], &[8, 16]]),
             case("A transposed", trans(true, false), &[&[7, 5], &[7, 3]]),
+            case("a column", plain(), &[&[37, 13], &[13, 1]]),
+            case(
+                "a column, A transposed",
+                trans(true, false),
+                &[&[13, 37], &[13, 1]],
+            ),
+            case(
+                "a column, B transposed",
+                trans(false, true),
+                &[&[37, 13], &[1, 13]],
+            ),
             case(
                 "B transposed",
                 trans(false, true),
