@@ -17,8 +17,8 @@
 //#param pad: vec4<u32>
 //#param a_ld: u32
 /// Runs of XO outputs in a row of the output, and in all of it.
-//#param x_runs: u32
-//#param runs: u32
+//#param tiles_x: u32
+//#param tiles: u32
 //#need THREADS
 
 @compute @workgroup_size(THREADS)
@@ -27,9 +27,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
     let flat = flat_group(group, count) * THREADS + thread;
     let c4 = flat % p.n4;
     let run = flat / p.n4;
-    if run >= p.runs { return; }
-    let ox = run % p.x_runs * XO;
-    let row = run / p.x_runs;          // of the output: (image, depth, height)
+    if run >= p.tiles { return; }
+    let ox = run % p.tiles_x * XO;
+    let row = run / p.tiles_x;          // of the output: (image, depth, height)
     let y0 = row % p.out_size.y * p.stride.y - p.pad.y;
     let plane = row / p.out_size.y;
     let d0 = plane % p.out_size.x * p.stride.x - p.pad.x;

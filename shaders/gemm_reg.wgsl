@@ -1,8 +1,9 @@
 //! Register GEMM for software adapters: C[m, n] = store(sum_k A[m, k] * B[k, n]).
 //! One subgroup is a workgroup. A lane owns CQ adjacent blocks of 4 columns and all R rows; A reaches the other lanes by broadcast.
 //! Loads there cost the same from workgroup and from storage memory, so only reuse in registers helps.
-//! Set:   LANES (the subgroup size)  RQ (row quads a lane loads)  R = 4 * LANES * RQ  CQ  ROLL_K ROLL_STORE  Acc
-//! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44  b_quad load_b
+//! Set:   LANES (the subgroup size)  QUADS (of rows)  LOADERS (lanes that load them)  RQ = QUADS / LOADERS  R = 4 * QUADS  CQ
+//!        ROLL_K ROLL_STORE  Acc
+//! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44 load_a  b_quad load_b
 //!        Spread spread mac  tile_put tile_get  Columns columns store_row
 //#use gemm_grid
 //#use block44
@@ -13,11 +14,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         @builtin(local_invocation_index) lane: u32) {
     let at = gemm_tile(group, count);
     if is_past(at.z) { return; }
-    let m4 = at.x * RQ * LANES;
+    let m4 = at.x * QUADS;
     let n4 = (at.y * LANES + lane) * CQ;
     var acc: array<vec4<Acc>, R * CQ>;
     //#repeat i RQ
-    let start$i = a_start(m4 + $iu * LANES + lane, at.z);
+    let start$i = a_start(m4 + $iu * LOADERS + lane, at.z);
     //#end
     let blocks = k_blocks(4u * m4, 4u * at.y * CQ * LANES, at.z);
     let steps = k_steps(at.z);
@@ -33,7 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         for (var k4 = steps.x; k4 < steps.y; k4++) {
             // Every load stands before the arithmetic; the other order costs 15 to 30%.
             //#repeat i RQ
-            let a$i = load_a44(quad$i, k4);
+            let a$i = load_a(quad$i, k4, lane);
             //#end
             let b = load_b(quads, k4);
             if ROLL_K {           // where a body of all four k would not fit the instruction cache
@@ -43,12 +44,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
                     //#end
                     //#repeat i RQ
                     let one_a$i = pick44(a$i, k);
-                    //#repeat l LANES
+                    //#repeat l LOADERS
                     //#repeat j 4
                     {
                         let a = subgroupBroadcast(spread(one_a$i[$j]), $lu);
                         //#repeat c CQ
-                        acc[(4u * ($iu * LANES + $lu) + $ju) * CQ + $cu] = mac(acc[(4u * ($iu * LANES + $lu) + $ju) * CQ + $cu], a, one_b$c);
+                        acc[(4u * ($iu * LOADERS + $lu) + $ju) * CQ + $cu] = mac(acc[(4u * ($iu * LOADERS + $lu) + $ju) * CQ + $cu], a, one_b$c);
                         //#end
                     }
                     //#end
@@ -60,14 +61,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
                 // caches of instructions (docs/kernels.md).
                 //#repeat c CQ
                 //#repeat i RQ
-                //#repeat l LANES
+                //#repeat l LOADERS
                 //#repeat j 4
                 {
-                    var sum = acc[(4u * ($iu * LANES + $lu) + $ju) * CQ + $cu];
+                    var sum = acc[(4u * ($iu * LOADERS + $lu) + $ju) * CQ + $cu];
                     //#repeat k 4
                     sum = mac(sum, subgroupBroadcast(spread(a$i.k$k[$j]), $lu), b.c$c.k$k);
                     //#end
-                    acc[(4u * ($iu * LANES + $lu) + $ju) * CQ + $cu] = sum;
+                    acc[(4u * ($iu * LOADERS + $lu) + $ju) * CQ + $cu] = sum;
                 }
                 //#end
                 //#end

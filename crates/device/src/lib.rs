@@ -24,6 +24,8 @@ mod replay;
 mod source;
 mod transfer;
 mod variant;
+#[cfg(not(target_arch = "wasm32"))]
+mod words;
 
 pub use adapter::{AdapterChoice, AdapterInfo, GpuOptions};
 pub use assemble::assemble;

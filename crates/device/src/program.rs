@@ -7,7 +7,7 @@ use std::num::NonZero;
 use std::sync::{Arc, Mutex};
 
 use crate::health::{Scopes, lock, typed};
-use crate::{BindingInfo, Error, Gpu, Param, Result, Source, Variant, assemble, platform};
+use crate::{AdapterKind, BindingInfo, Error, Gpu, Param, Result, Source, Variant, assemble, platform};
 
 /// Least bytes of a `Params` binding: programs with fewer share one layout and one bind group.
 const PARAMS_LEAST: u32 = 256;
@@ -249,8 +249,20 @@ impl Gpu {
         Ok(())
     }
 
+    /// The text as the adapter likes it; what does not parse goes to the device, which says why.
+    fn shader<'a>(&self, text: &'a str) -> wgpu::ShaderSource<'a> {
+        #[cfg(not(target_arch = "wasm32"))]
+        if self.caps().kind == AdapterKind::Software
+            && self.caps().int64
+            && let Some(module) = crate::words::module(text)
+        {
+            return wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module));
+        }
+        wgpu::ShaderSource::Wgsl(text.into())
+    }
+
     fn module(&self, label: &str, text: &str, trusted: bool) -> wgpu::ShaderModule {
-        let source = wgpu::ShaderSource::Wgsl(text.into());
+        let source = self.shader(text);
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(label),
             source,

@@ -281,7 +281,7 @@ impl BsrView<'_> {
         let rows = self.block_size[0];
         let small = reg_lanes(caps).map_or(Loop::SMALL, |lanes| Loop::Reg {
             lanes,
-            quads: 1,
+            quads: lanes,
             columns: 1,
         });
         // Few rows of x: walking the rows of blocks in a `gemv` takes 0.4 (1 row) to 0.7 (4 rows) of the time of a tile on

@@ -345,7 +345,7 @@ pub(crate) mod tests {
         assert_eq!(choose(&tile, &at), Some(Loop::SAFE[0]));
         let lanes = Loop::Reg {
             lanes: 4,
-            quads: 1,
+            quads: 4,
             columns: 1,
         };
         assert_eq!(

@@ -1,9 +1,9 @@
 //! Depthwise convolution in NHWC: every channel has its own filter.
 
-use tilewright_device::{AdapterKind, Caps, Dispatch, Variant, fold_groups};
+use tilewright_device::{AdapterKind, Caps, Dispatch, Set, Variant, fold_groups};
 use tilewright_tensor::HostTensor;
 
-use crate::conv::{Filter, hold, holds, window};
+use crate::conv::{Filter, axes, hold, holds, window};
 use crate::error::index;
 use crate::pack::{Panels, host};
 use crate::product::{FLOAT, Loader, store};
@@ -15,6 +15,8 @@ const KERNEL: &str = "depthwise";
 const THREADS: u32 = 64;
 /// The widest kernel whose window is kept in registers: 8 outputs at stride 2 see 21 inputs.
 const MAX_WIDTH: usize = 7;
+/// The longest side of a kernel that is repeated in the text.
+const MAX_TILED: usize = 5;
 /// Kernel positions of a lone channel: well below what one thread's loops go through (docs/shaders.md, "Loops").
 const MAX_ALONE: usize = 1 << 14;
 
@@ -79,16 +81,18 @@ pub fn depthwise(
     let (taps, b) = weights(shape, filter)?;
     let vec = channels % 4 == 0;
     let part = if vec { "a_four" } else { "a_four_any" };
-    let (variant, outputs) = walk(shape);
-    let variant = operands(caps, variant, loader(x, part, vec), b, y)?;
+    let walk = Walk::of(caps, shape);
+    let variant = operands(caps, walk.variant(shape), loader(x, part, vec), b, y)?;
     // At most: a narrow kernel takes a row a round.
     let [d, h, w] = shape.kernel;
     check_rounds(KERNEL, caps, d.saturating_mul(h).saturating_mul(w + 2))?;
-    let x_runs = shape.output[2].div_ceil(outputs);
-    let runs = pixels / shape.output[2] * x_runs;
     let size = |n| index(KERNEL, "an extent", n);
-    // Threads count runs times channels in u32.
-    let groups = size(runs.saturating_mul(channels.div_ceil(4)))?.div_ceil(THREADS);
+    let [_, height, width] = shape.output;
+    let [rows, columns] = walk.outputs;
+    let (tiles_y, tiles_x) = (height.div_ceil(rows), width.div_ceil(columns));
+    let tiles = pixels / (height * width) * tiles_y * tiles_x;
+    // Threads count tiles times channels in u32.
+    let groups = size(tiles.saturating_mul(channels.div_ceil(4)))?.div_ceil(THREADS);
     let mut dispatch = Dispatch::new(variant)
         .bind("A", x.span)
         .bind("B", b.view.span)
@@ -98,8 +102,8 @@ pub fn depthwise(
         .param("n4", size(channels.div_ceil(4))?)
         .param("a_ld", size(channels)?)
         .param("c_ld", size(channels)?)
-        .param("x_runs", size(x_runs)?)
-        .param("runs", size(runs)?)
+        .param("tiles_x", size(tiles_x)?)
+        .param("tiles", size(tiles)?)
         .groups(fold_groups(groups.into(), caps.limits.groups))
         .work(2 * pixels as u64 * channels as u64 * taps as u64);
     if !vec {
@@ -111,7 +115,14 @@ pub fn depthwise(
     for batch in ["a_batch", "b_batch", "c_batch"] {
         dispatch = dispatch.param(batch, 0u32);
     }
-    dispatch = window(shape, dispatch)?;
+    dispatch = match walk.known {
+        true => dispatch
+            .param("tiles_y", size(tiles_y)?)
+            .param("in_size", axes(shape.input)?)
+            .param("out_size", axes(shape.output)?)
+            .param("pad", axes(shape.pad)?),
+        false => window(shape, dispatch)?,
+    };
     if let Some(epilogue) = epilogue {
         dispatch = epilogue.add(dispatch);
     }
@@ -148,27 +159,86 @@ fn loader<'a>(view: &'a View, part: &'static str, vec: bool) -> Loader<'a> {
     Loader { view, part, vec }
 }
 
-/// The walk along x: all positions of a known kernel width at once with the window in registers, or one by one. Also the
-/// number of outputs a thread computes.
-fn walk(shape: &ConvShape) -> (Variant, usize) {
-    let outputs = if shape.output[2] <= 4 { 4 } else { 8 };
-    let slides = shape.kernel[2] <= MAX_WIDTH && shape.stride[2] <= 2 && shape.dilation[2] == 1;
-    let (width, stride) = if slides {
-        (shape.kernel[2], shape.stride[2])
-    } else {
-        (1, 1)
+/// How outputs are shared among threads.
+struct Walk {
+    /// Outputs of a thread along y and x.
+    outputs: [usize; 2],
+    /// Whether the sizes of kernel and stride are constants of the shader: `depthwise_tile`.
+    known: bool,
+}
+
+impl Walk {
+    fn of(caps: &Caps, shape: &ConvShape) -> Self {
+        let plain = shape.kernel[0] == 1 && shape.dilation == [1; 3] && shape.stride[0] == 1;
+        let flat = plain && shape.input[0] == 1 && shape.pad[0] == 0;
+        let small = shape.kernel[1..].iter().all(|&k| k <= MAX_TILED)
+            && shape.stride[1..].iter().all(|&s| s <= 2);
+        // On GPUs a tile takes so many registers that too few threads are there to hide the loads.
+        if caps.kind == AdapterKind::Software && flat && small {
+            return Self {
+                outputs: tile(shape),
+                known: true,
+            };
+        }
+        Self {
+            outputs: [1, if shape.output[2] <= 4 { 4 } else { 8 }],
+            known: false,
+        }
+    }
+
+    /// The shader for a shape: of known sizes; or with all positions of a known kernel width at once and the window in registers; or
+    /// with one position after the other.
+    fn variant(&self, shape: &ConvShape) -> Variant {
+        let set = |variant: Variant, sets: &[(&'static str, usize)]| {
+            let sets = sets.iter();
+            sets.fold(variant, |v, &(name, value)| v.set(name, Set::U32(value as u32)))
+        };
+        let ([rows, columns], [_, kh, kw], [_, sy, sx]) = (self.outputs, shape.kernel, shape.stride);
+        let variant = match self.known {
+            true => set(
+                Variant::new("depthwise_tile"),
+                &[
+                    ("YO", rows),
+                    ("XO", columns),
+                    ("KH", kh),
+                    ("KW", kw),
+                    ("SY", sy),
+                    ("SX", sx),
+                    ("TAPS", kh * kw),
+                    ("ROWS", (rows - 1) * sy + kh),
+                    ("SPAN", (columns - 1) * sx + kw),
+                ],
+            ),
+            false => {
+                let slides = kw <= MAX_WIDTH && sx <= 2 && shape.dilation[2] == 1;
+                let (width, stride) = if slides { (kw, sx) } else { (1, 1) };
+                let sizes = [
+                    ("XO", columns),
+                    ("KW", width),
+                    ("SX", stride),
+                    ("SPAN", (columns - 1) * stride + width),
+                ];
+                set(Variant::new("depthwise"), &sizes).set("RUN_X", !slides)
+            }
+        };
+        let variant = variant.set("THREADS", THREADS).alias("Elem", FLOAT.elem);
+        variant.alias("Acc", FLOAT.acc).alias("Value", FLOAT.value)
+    }
+}
+
+/// Outputs of a thread along y and x: those with the fewest loads for a plane, stores included.
+fn tile(shape: &ConvShape) -> [usize; 2] {
+    let ([_, kh, kw], [_, sy, sx], [_, h, w]) = (shape.kernel, shape.stride, shape.output);
+    let taps = kh * kw;
+    let moves = |&[rows, columns]: &[usize; 2]| {
+        let inputs = ((rows - 1) * sy + kh) * ((columns - 1) * sx + kw);
+        h.div_ceil(rows) * w.div_ceil(columns) * (inputs + taps + rows * columns)
     };
-    let span = (outputs - 1) * stride + width;
-    let variant = Variant::new("depthwise")
-        .set("THREADS", THREADS)
-        .set("XO", outputs as u32)
-        .set("KW", width as u32)
-        .set("SX", stride as u32)
-        .set("SPAN", span as u32)
-        .set("RUN_X", !slides);
-    let variant = variant.alias("Elem", FLOAT.elem);
-    (
-        variant.alias("Acc", FLOAT.acc).alias("Value", FLOAT.value),
-        outputs,
-    )
+    // Of a larger kernel fewer, for the text repeats every tap for each.
+    let sizes: &[[usize; 2]] = if taps <= 9 {
+        &[[4, 4], [3, 3]]
+    } else {
+        &[[2, 4], [2, 2]]
+    };
+    sizes.iter().copied().min_by_key(moves).unwrap_or([2, 2])
 }

@@ -9,11 +9,11 @@ use crate::coop::CoopTile;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Loop {
-    /// `gemm_reg`: one subgroup a workgroup, `4 * columns` columns and `4 * lanes * quads` rows a lane. Software adapters only.
+    /// `gemm_reg`: one subgroup a workgroup, `4 * columns` columns a lane and `4 * quads` rows. Software adapters only.
     Reg {
         /// The subgroup size.
         lanes: u32,
-        /// Row quads a lane loads.
+        /// Quads of rows: fewer than lanes, or a multiple of them.
         quads: u32,
         /// Blocks of 4 columns a lane owns.
         columns: u32,
@@ -95,7 +95,7 @@ impl Loop {
                 lanes,
                 quads,
                 columns,
-            } => [4 * lanes * quads, 4 * lanes * columns],
+            } => [4 * quads, 4 * lanes * columns],
             Self::Tile { bm4, bn4, .. } => [4 * bm4, 4 * bn4],
             Self::Gemv { rows, tx, .. } => [rows, 4 * tx],
             Self::Coop(tile) => tile.extent(),
@@ -127,7 +127,7 @@ impl Loop {
                 columns,
             } => {
                 if rolled {
-                    4 * lanes * quads * lanes * columns
+                    4 * quads * lanes * columns
                 } else {
                     1
                 }
@@ -184,13 +184,24 @@ impl Loop {
                 quads,
                 columns,
             } => {
-                let rows = [("RQ", quads), ("R", 4 * lanes * quads)];
-                sets(
+                let rows = [
+                    ("QUADS", quads),
+                    ("RQ", quads.div_ceil(lanes)),
+                    ("R", 4 * quads),
+                    ("LOADERS", quads.min(lanes)),
+                ];
+                let variant = sets(
                     "gemm_reg",
                     &[&rows[..], &[("LANES", lanes), ("CQ", columns)]].concat(),
-                )
-                .set("ROLL_K", roll_k)
-                .set("ROLL_STORE", rolled)
+                );
+                variant
+                    .part(if quads < lanes {
+                        "lanes_some"
+                    } else {
+                        "lanes_all"
+                    })
+                    .set("ROLL_K", roll_k)
+                    .set("ROLL_STORE", rolled)
             }
             Self::Tile {
                 bm4,
@@ -245,11 +256,11 @@ pub fn reg_lanes(caps: &Caps) -> Option<u32> {
 /// `batches` counts independent products of m x n x k.
 #[must_use]
 pub fn candidates(caps: &Caps, m: usize, n: usize, k: usize, batches: usize) -> Vec<Loop> {
+    if let Some(lanes) = reg_lanes(caps) {
+        return reg_candidates(caps, lanes, [m, n, k, batches]);
+    }
     if m <= GEMV_ROWS {
         return vec![gemv(caps, m, n)];
-    }
-    if let Some(lanes) = reg_lanes(caps) {
-        return reg_candidates(lanes, m, n, k, batches);
     }
     let mut large = Loop::LARGE;
     if let Loop::Tile { sides, .. } = &mut large
@@ -279,15 +290,13 @@ pub fn candidates(caps: &Caps, m: usize, n: usize, k: usize, batches: usize) -> 
 /// The order of candidates for int8, whose multiplication is longer: 32 rows with k rolled fit the instruction cache and keep B
 /// in registers (82 GOP/s; 78 unrolled; 71 with twice the accumulators).
 pub(crate) fn int8_first(candidates: &mut [Loop]) {
-    let small = |of: &Loop| {
-        matches!(
-            of,
-            Loop::Reg {
-                quads: 1,
-                columns: 1,
-                ..
-            }
-        )
+    let small = |of: &Loop| match *of {
+        Loop::Reg {
+            lanes,
+            quads,
+            columns,
+        } => quads == lanes && columns == 1,
+        _ => false,
     };
     if let Some(at) = candidates.iter().position(small) {
         candidates[..=at].rotate_right(1);
@@ -297,27 +306,56 @@ pub(crate) fn int8_first(candidates: &mut [Loop]) {
 /// Twice the accumulators win on 8 lanes (32 x 64 takes 1.23 times less time than 32 x 32, and 1.1 times less than 64 x 32) unless
 /// more of them are padding; half of them compile in half the time, which counts where there is little to do. More do not fit
 /// the instruction cache.
-fn reg_candidates(lanes: u32, m: usize, n: usize, k: usize, batches: usize) -> Vec<Loop> {
+fn reg_candidates(caps: &Caps, lanes: u32, [m, n, k, batches]: [usize; 4]) -> Vec<Loop> {
     let of = |quads, columns| Loop::Reg {
         lanes,
         quads,
         columns,
     };
-    let (small, wide, tall) = (of(1, 1), of(1, 2), of(2, 1));
+    let few = m.div_ceil(4).next_power_of_two();
+    if few < lanes as usize {
+        return few_rows(caps, of(few as u32, 1), [m, n, batches]);
+    }
+    let (small, wide, tall) = (of(lanes, 1), of(lanes, 2), of(2 * lanes, 1));
     if lanes != 8 {
         return vec![small];
     }
+    let flat = of(lanes / 2, 2);
     let outputs = m * n * batches;
-    if outputs < 1 << 17 && outputs * k < 1 << 24 {
-        return vec![small, wide, tall];
-    }
-    let cost = |of: Loop, rate: usize| {
+    let cost = |&(of, rate): &(Loop, usize)| {
         let [bm, bn] = of.extent();
         m.next_multiple_of(bm) * n.next_multiple_of(bn) / rate
     };
-    let mut all = vec![(wide, 75), (tall, 68), (small, 61)];
-    all.sort_by_key(|&(of, rate)| cost(of, rate));
-    all.into_iter().map(|(of, _)| of).collect()
+    let (mut all, rest) = match outputs < 1 << 17 && outputs * k < 1 << 24 {
+        true => (vec![(small, 10), (flat, 9)], vec![wide, tall]),
+        false => (vec![(wide, 75), (tall, 68), (flat, 64), (small, 61)], vec![]),
+    };
+    all.sort_by_key(cost);
+    all.into_iter().map(|(of, _)| of).chain(rest).collect()
+}
+
+/// Candidates for fewer rows than lanes load: the loads of B are all there is to do, and two blocks of columns a lane load it
+/// fastest where there are tiles enough for a few processors.
+fn few_rows(caps: &Caps, one: Loop, [m, n, batches]: [usize; 3]) -> Vec<Loop> {
+    let Loop::Reg { lanes, quads, .. } = one else {
+        return vec![one];
+    };
+    let mut all = vec![one];
+    if lanes == 8 {
+        let two = Loop::Reg {
+            lanes,
+            quads,
+            columns: 2,
+        };
+        let tiles = n.div_ceil(two.extent()[1]) * batches;
+        all.insert(usize::from(tiles < 2), two);
+    }
+    if m <= GEMV_ROWS {
+        // Lanes along k instead of columns that are not there.
+        let at = if n <= 8 { 0 } else { all.len() };
+        all.insert(at, gemv(caps, m, n));
+    }
+    all
 }
 
 fn gemv_rows(m: usize) -> u32 {

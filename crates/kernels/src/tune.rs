@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Choices, Error, Loop, Result, Site};
 
 const FORMAT: &str = "tilewright-tuning";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Winners of one adapter with one driver. They say nothing about another.
 #[derive(Debug, Clone, PartialEq)]

@@ -33,7 +33,7 @@ fn families(caps: &Caps) -> Vec<Loop> {
     let mut loops = vec![smallest_tile(caps), candidates(caps, 4, 64, 64, 1)[0]];
     loops.extend(reg_lanes(caps).map(|lanes| Loop::Reg {
         lanes,
-        quads: 1,
+        quads: lanes,
         columns: 1,
     }));
     loops

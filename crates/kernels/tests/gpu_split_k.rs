@@ -41,7 +41,7 @@ fn families(bench: &Bench) -> Vec<Loop> {
     loops.push(candidates(caps, 4, 64, 64, 1)[0]);
     loops.extend(reg_lanes(caps).map(|lanes| Loop::Reg {
         lanes,
-        quads: 1,
+        quads: lanes,
         columns: 1,
     }));
     loops
