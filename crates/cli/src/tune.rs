@@ -153,7 +153,7 @@ fn as_json(report: &Report) -> Result<serde_json::Value, Failure> {
     };
     let [default, tuned] = report.totals();
     Ok(json!({
-        "format": "tilewright-tune", "version": 2,
+        "format": "tilewright-tune", "version": 1,
         "adapter": report.tuning.adapter, "driver": report.tuning.driver,
         "products": report.rows.iter().map(of).collect::<Vec<_>>(), "alone": report.alone,
         "default_seconds": default, "tuned_seconds": tuned,

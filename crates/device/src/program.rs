@@ -7,7 +7,9 @@ use std::num::NonZero;
 use std::sync::{Arc, Mutex};
 
 use crate::health::{Scopes, lock, typed};
-use crate::{AdapterKind, BindingInfo, Error, Gpu, Param, Result, Source, Variant, assemble, platform};
+use crate::{
+    AdapterKind, BindingInfo, Error, Gpu, Param, Result, Source, Variant, assemble, platform,
+};
 
 /// Least bytes of a `Params` binding: programs with fewer share one layout and one bind group.
 const PARAMS_LEAST: u32 = 256;

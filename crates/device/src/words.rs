@@ -7,14 +7,14 @@
 use wgpu::naga::{
     AddressSpace, Arena, ArraySize, BinaryOperator, Block, Expression, Function, FunctionArgument,
     FunctionResult, GlobalVariable, Handle, Literal, Module, Range, Scalar, ScalarKind, Span,
-    Statement, Type, TypeInner, VectorSize,
+    Statement, StorageAccess, Type, TypeInner, VectorSize, front::wgsl,
 };
 
 type Expr = Handle<Expression>;
 
 /// The module of a text with such arrays as words; none where there are none, or the text does not parse.
 pub(crate) fn module(text: &str) -> Option<Module> {
-    let mut module = wgpu::naga::front::wgsl::parse_str(text).ok()?;
+    let mut module = wgsl::parse_str(text).ok()?;
     let arrays = arrays(&module);
     if arrays.is_empty() {
         return None;
@@ -107,9 +107,7 @@ fn passes(block: &Block, is: &impl Fn(Expr) -> bool) -> bool {
             is(*pointer)
         }
         Statement::CooperativeStore { data, .. } => is(data.pointer),
-        _ => inner(statement)
-            .into_iter()
-            .any(|block| passes(block, is)),
+        _ => inner(statement).into_iter().any(|block| passes(block, is)),
     })
 }
 
@@ -144,7 +142,11 @@ struct Types {
 
 impl Access {
     fn declare(module: &mut Module, global: Handle<GlobalVariable>, scalar: Scalar) -> Self {
-        let mut ty = |inner| module.types.insert(Type { name: None, inner }, Span::UNDEFINED);
+        let mut ty = |inner| {
+            module
+                .types
+                .insert(Type { name: None, inner }, Span::UNDEFINED)
+        };
         let vector = |size, scalar| TypeInner::Vector { size, scalar };
         let types = Types {
             index: ty(TypeInner::Scalar(Scalar::U32)),
@@ -160,7 +162,7 @@ impl Access {
         let variable = module.global_variables.get_mut(global);
         variable.ty = array;
         let writes = match variable.space {
-            AddressSpace::Storage { access } => access.contains(wgpu::naga::StorageAccess::STORE),
+            AddressSpace::Storage { access } => access.contains(StorageAccess::STORE),
             _ => false,
         };
         let load = load(global, &types, scalar.kind);
@@ -360,9 +362,10 @@ fn rewritten(
             }
             Statement::Store { pointer, value } => match instead[pointer.index()] {
                 Some(Instead::Index {
-                    of: Access {
-                        store: Some(store), ..
-                    },
+                    of:
+                        Access {
+                            store: Some(store), ..
+                        },
                     ..
                 }) => Statement::Call {
                     function: *store,

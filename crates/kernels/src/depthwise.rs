@@ -137,9 +137,8 @@ fn operands(
     b: Loader<'_>,
     y: &View,
 ) -> Result<Variant> {
-    let words = caps.int64 && caps.kind == AdapterKind::Software;
-    let variant = a.add(KERNEL, caps, variant, FLOAT, "A", words)?;
-    let variant = b.add(KERNEL, caps, variant, FLOAT, "B", words)?;
+    let variant = a.add(KERNEL, caps, variant, FLOAT, "A")?;
+    let variant = b.add(KERNEL, caps, variant, FLOAT, "B")?;
     let variant = store(KERNEL, caps, variant, FLOAT, y, a.vec)?;
     Ok(FLOAT.add(variant.part("batch_one").part("c_rows")))
 }
@@ -191,9 +190,12 @@ impl Walk {
     fn variant(&self, shape: &ConvShape) -> Variant {
         let set = |variant: Variant, sets: &[(&'static str, usize)]| {
             let sets = sets.iter();
-            sets.fold(variant, |v, &(name, value)| v.set(name, Set::U32(value as u32)))
+            sets.fold(variant, |v, &(name, value)| {
+                v.set(name, Set::U32(value as u32))
+            })
         };
-        let ([rows, columns], [_, kh, kw], [_, sy, sx]) = (self.outputs, shape.kernel, shape.stride);
+        let ([rows, columns], [_, kh, kw], [_, sy, sx]) =
+            (self.outputs, shape.kernel, shape.stride);
         let variant = match self.known {
             true => set(
                 Variant::new("depthwise_tile"),

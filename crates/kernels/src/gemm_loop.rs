@@ -328,7 +328,10 @@ fn reg_candidates(caps: &Caps, lanes: u32, [m, n, k, batches]: [usize; 4]) -> Ve
     };
     let (mut all, rest) = match outputs < 1 << 17 && outputs * k < 1 << 24 {
         true => (vec![(small, 10), (flat, 9)], vec![wide, tall]),
-        false => (vec![(wide, 75), (tall, 68), (flat, 64), (small, 61)], vec![]),
+        false => (
+            vec![(wide, 75), (tall, 68), (flat, 64), (small, 61)],
+            vec![],
+        ),
     };
     all.sort_by_key(cost);
     all.into_iter().map(|(of, _)| of).chain(rest).collect()

@@ -236,7 +236,8 @@ impl Product<'_> {
         self.batch.params(self.kernel, dispatch)
     }
 
-    /// Adds how A and B are loaded and C is stored. The register loop moves f32 as integers of 64 bits where there are some.
+    /// Adds how A and B are loaded and C is stored. The register loop moves two blocks of f32 as integers of 64
+    /// bits where there are some.
     fn operands(
         &self,
         caps: &Caps,
@@ -246,18 +247,17 @@ impl Product<'_> {
     ) -> Result<Variant> {
         let (kernel, c_vec) = (self.kernel, self.c_vec());
         let Loop::Reg { columns, .. } = of else {
-            variant = (self.a).add(kernel, caps, variant, arithmetic, "A", false)?;
-            variant = (self.b).add(kernel, caps, variant, arithmetic, "B", false)?;
+            variant = (self.a).add(kernel, caps, variant, arithmetic, "A")?;
+            variant = (self.b).add(kernel, caps, variant, arithmetic, "B")?;
             return store(kernel, caps, variant, arithmetic, self.c, c_vec);
         };
-        let words = caps.int64;
         // Two blocks of columns that lie side by side.
-        let pairs = words && columns == 2 && arithmetic.acc == "f32";
-        variant = (self.a).add(kernel, caps, variant, arithmetic, "A", words)?;
+        let pairs = caps.int64 && columns == 2 && arithmetic.acc == "f32";
+        variant = (self.a).add(kernel, caps, variant, arithmetic, "A")?;
         variant = match pairs && self.b.is_f32_panels() && self.batch.begins_at(1, 8) {
             true => variant.part("b_panel_pair"),
             false => (self.b)
-                .add(kernel, caps, variant, arithmetic, "B", words)?
+                .add(kernel, caps, variant, arithmetic, "B")?
                 .part("b_each"),
         };
         variant = variant.part(if pairs { "tile_pair" } else { "tile_each" });
@@ -363,7 +363,7 @@ impl Loader<'_> {
         self.part == "b_panel" && self.view.store == Store::F32
     }
 
-    /// Adds the loader and its access to memory for operand `A` or `B`; with `words` f32 is read as integers of 64 bits.
+    /// Adds the loader and its access to memory for operand `A` or `B`.
     pub(crate) fn add(
         &self,
         kernel: &'static str,
@@ -371,27 +371,23 @@ impl Loader<'_> {
         variant: Variant,
         arithmetic: Arithmetic,
         operand: &'static str,
-        words: bool,
     ) -> Result<Variant> {
         let bytes = arithmetic.elem == "u32";
-        let (parts, bytes_parts, pair, alias) = match operand {
+        let (parts, bytes_parts, alias) = match operand {
             "A" => (
                 ["a_vec", "a_one", "a_vec_half", "a_one_half"],
                 ["a_vec8", "a_one8"],
-                "a_vec_pair",
                 "AStore",
             ),
             _ => (
                 ["b_vec", "b_one", "b_vec_half", "b_one_half"],
                 ["b_vec8", "b_one8"],
-                "b_vec_pair",
                 "BStore",
             ),
         };
         let at = usize::from(!self.vec);
         let variant = variant.part(self.part);
         match self.view.store {
-            Store::F32 if !bytes && words && self.vec => Ok(variant.part(pair)),
             Store::F32 if !bytes => Ok(variant.part(parts[at]).alias(alias, "f32")),
             Store::F16 if !bytes && caps.f16 => Ok(variant.part(parts[at]).alias(alias, "f16")),
             Store::F16 if !bytes => Ok(variant.part(parts[2 + at])),

@@ -395,7 +395,7 @@ impl Int8<'_> {
         } else {
             (&product.b, "B")
         };
-        let variant = loader.add(KERNEL, self.on.caps, variant, INT8, operand, false)?;
+        let variant = loader.add(KERNEL, self.on.caps, variant, INT8, operand)?;
         // Rows of a B with n contiguous are made into words whose padding is zero.
         let padded = if loader.part == "b_rows8" {
             0

@@ -212,14 +212,14 @@ mod tests {
     fn other_formats_and_versions_are_refused() {
         let text = tuning().to_json().unwrap();
         for (from, to) in [
-            ("\"version\": 1", "\"version\": 2"),
+            ("\"version\": 2", "\"version\": 1"),
             ("tilewright-tuning", "something"),
         ] {
             assert!(text.contains(from));
             let error = Tuning::from_json(&text.replace(from, to)).unwrap_err();
             let told = error.to_string();
             assert!(
-                told.contains("expected `tilewright-tuning` version 1"),
+                told.contains("expected `tilewright-tuning` version 2"),
                 "{told}"
             );
         }

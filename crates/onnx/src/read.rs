@@ -32,7 +32,15 @@ const MAX_NODES: usize = 1 << 15;
 const MAX_EXPANSION: usize = 32;
 
 /// Operators that no file has: the sources of a graph, and what passes make.
-const OWN: [&str; 6] = ["Input", "State", "Sizes", "Map", "Fused", "BsrMatMul"];
+const OWN: [&str; 7] = [
+    "Input",
+    "State",
+    "Sizes",
+    "Map",
+    "Fused",
+    "BsrMatMul",
+    "Interleave",
+];
 
 /// Reads a model into a graph. `external` answers for tensors whose data lies outside the file.
 ///

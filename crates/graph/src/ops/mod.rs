@@ -93,6 +93,7 @@ mod causal_conv;
 mod flex_attention;
 mod fourier;
 mod gru;
+mod interleave;
 mod iterate;
 mod linear_attention;
 mod lstm;
@@ -146,6 +147,8 @@ pub use expand::{Expand, Tile};
 pub use fills::{ConstantOfShape, EyeLike, Range};
 pub use gather_elements::GatherElements;
 pub use gather_nd::GatherND;
+pub use interleave::Interleave;
+pub(crate) use interleave::padded;
 pub use one_hot::OneHot;
 pub use pad::{Pad, PadMode};
 pub use reshape::{Flatten, Identity, Reshape};
@@ -219,6 +222,7 @@ ops! {
     fills::Range,
     gather_elements::GatherElements,
     gather_nd::GatherND,
+    interleave::Interleave,
     one_hot::OneHot,
     pad::Pad,
     reverse_sequence::ReverseSequence,

@@ -8,7 +8,7 @@ mod followers;
 
 use super::{Visit, rewrite};
 use crate::lower::{Place, place};
-use crate::ops::{Layout, Reshape, Transpose};
+use crate::ops::{Interleave, Layout, Reshape, Transpose, padded};
 use crate::{Dim, Fact, Graph, Op, Result, Value};
 use std::collections::HashMap;
 use tilewright_device::Caps;
@@ -39,6 +39,10 @@ impl Pass<'_> {
         }
         match converted(&visit.node.op) {
             Some(op) if self.is_anchor(visit, &op) => {
+                if let Some((image, filter)) = self.padded(visit, new, &op, x)? {
+                    let rest = [&[Some(filter)], &visit.inputs[2..]].concat();
+                    return self.add(visit, new, op, image, &rest);
+                }
                 let Some(last) = self.last(new, x)? else {
                     return Ok(None);
                 };
@@ -60,6 +64,37 @@ impl Pass<'_> {
         let known = outputs.len() == visit.node.outputs.len() && !is_pool(op);
         // Types, ranks and constants decide; they are the same in both layouts.
         known && place(op, &facts, &outputs, self.caps) == Place::Device
+    }
+
+    /// An image that has to be turned anyway, and its filter, with zeros for channels that make them a multiple of four: those can
+    /// be loaded as vectors. For three channels of four, or seven of eight, whatever the padding costs is gained.
+    fn padded(
+        &self,
+        visit: &Visit<'_>,
+        new: &mut Graph,
+        op: &Op,
+        x: Value,
+    ) -> Result<Option<(Value, Value)>> {
+        let turned = matches!(new.node(x).op, Op::Transpose(_) | Op::Reshape(_));
+        let channels = new.fact(x).and_then(|x| x.shape.get(1)?.known());
+        let (Op::Conv(conv), Some(channels), false) = (op, channels, turned) else {
+            return Ok(None);
+        };
+        if conv.group != 1 || channels % 4 != 3 || channels > 15 || self.twins.contains_key(&x) {
+            return Ok(None);
+        }
+        let filter = match visit.inputs.get(1) {
+            Some(Some(w)) => new.constant_of(*w)?,
+            _ => None,
+        };
+        let Some(filter) = filter else {
+            return Ok(None);
+        };
+        let channels = channels + 1;
+        let filter = padded(&filter, 1, channels as usize)?;
+        let filter = new.constant(filter);
+        let image = new.add1(Interleave { channels }, &[x])?;
+        Ok(Some((image, filter)))
     }
 
     /// Adds a node that reads `x` channels last, and the transposes back of all its outputs.
@@ -208,7 +243,7 @@ mod tests {
     fn passed(graph: &Graph) -> Graph {
         let once = layout(graph, &Caps::webgpu_default()).unwrap();
         let twice = layout(&once, &Caps::webgpu_default()).unwrap();
-        for name in ["Conv", "Transpose", "Reshape"] {
+        for name in ["Conv", "Interleave", "Transpose", "Reshape"] {
             assert_eq!(count(&once, name), count(&twice, name), "{once}\n{twice}");
         }
         let mut bindings = Bindings::default();
@@ -272,8 +307,9 @@ mod tests {
             .unwrap();
         graph.output("flat", flat);
         let new = passed(&graph);
-        // One in, one out for `big`; the pooled tensor is reshaped.
-        assert_eq!(count(&new, "Transpose"), 2, "{new}");
+        // One in, with a channel of zeros; one out for `big`; the pooled tensor is reshaped.
+        assert_eq!(count(&new, "Interleave"), 1, "{new}");
+        assert_eq!(count(&new, "Transpose"), 1, "{new}");
     }
 
     /// Every operator that is given other axes, behind a convolution.

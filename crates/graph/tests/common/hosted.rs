@@ -54,6 +54,7 @@ const HOST: &[Reason] = &[
             "EyeLike",
             "Gather",
             "GatherElements",
+            "Interleave",
             "OneHot",
             "ReduceL1",
             "ReduceL2",

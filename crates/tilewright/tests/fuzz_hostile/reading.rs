@@ -289,6 +289,7 @@ fn operators_that_are_none() {
         "Map",
         "Fused",
         "BsrMatMul",
+        "Interleave",
     ] {
         let error = refused(&relu().node(op, &["x"], &["z"], &[]).model());
         assert!(matches!(error, Error::UnknownOperator { .. }), "{error}");
