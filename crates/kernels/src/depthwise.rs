@@ -174,8 +174,10 @@ impl Walk {
             && shape.stride[1..].iter().all(|&s| s <= 2);
         // On GPUs a tile takes so many registers that too few threads are there to hide the loads.
         if caps.kind == AdapterKind::Software && flat && small {
+            // Of a larger kernel fewer, for the text repeats every tap for each.
+            let few = shape.kernel[1] * shape.kernel[2] > 9;
             return Self {
-                outputs: tile(shape),
+                outputs: if few { [2, 4] } else { [4, 4] },
                 known: true,
             };
         }
@@ -226,21 +228,4 @@ impl Walk {
         let variant = variant.set("THREADS", THREADS).alias("Elem", FLOAT.elem);
         variant.alias("Acc", FLOAT.acc).alias("Value", FLOAT.value)
     }
-}
-
-/// Outputs of a thread along y and x: those with the fewest loads for a plane, stores included.
-fn tile(shape: &ConvShape) -> [usize; 2] {
-    let ([_, kh, kw], [_, sy, sx], [_, h, w]) = (shape.kernel, shape.stride, shape.output);
-    let taps = kh * kw;
-    let moves = |&[rows, columns]: &[usize; 2]| {
-        let inputs = ((rows - 1) * sy + kh) * ((columns - 1) * sx + kw);
-        h.div_ceil(rows) * w.div_ceil(columns) * (inputs + taps + rows * columns)
-    };
-    // Of a larger kernel fewer, for the text repeats every tap for each.
-    let sizes: &[[usize; 2]] = if taps <= 9 {
-        &[[4, 4], [3, 3]]
-    } else {
-        &[[2, 4], [2, 2]]
-    };
-    sizes.iter().copied().min_by_key(moves).unwrap_or([2, 2])
 }

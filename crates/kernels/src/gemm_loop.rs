@@ -314,32 +314,28 @@ fn reg_candidates(caps: &Caps, lanes: u32, [m, n, k, batches]: [usize; 4]) -> Ve
     };
     let few = m.div_ceil(4).next_power_of_two();
     if few < lanes as usize {
-        return few_rows(caps, of(few as u32, 1), [m, n, batches]);
+        return few_rows(caps, of(few as u32, 1), [m, n, k, batches]);
     }
     let (small, wide, tall) = (of(lanes, 1), of(lanes, 2), of(2 * lanes, 1));
     if lanes != 8 {
         return vec![small];
     }
     let flat = of(lanes / 2, 2);
-    let outputs = m * n * batches;
+    if is_little(m * n * batches, k) {
+        return vec![small, wide, tall, flat];
+    }
     let cost = |&(of, rate): &(Loop, usize)| {
         let [bm, bn] = of.extent();
         m.next_multiple_of(bm) * n.next_multiple_of(bn) / rate
     };
-    let (mut all, rest) = match outputs < 1 << 17 && outputs * k < 1 << 24 {
-        true => (vec![(small, 10), (flat, 9)], vec![wide, tall]),
-        false => (
-            vec![(wide, 75), (tall, 68), (flat, 64), (small, 61)],
-            vec![],
-        ),
-    };
+    let mut all = vec![(wide, 75), (tall, 68), (small, 61)];
     all.sort_by_key(cost);
-    all.into_iter().map(|(of, _)| of).chain(rest).collect()
+    all.into_iter().map(|(of, _)| of).chain([flat]).collect()
 }
 
-/// Candidates for fewer rows than lanes load: the loads of B are all there is to do, and two blocks of columns a lane load it
-/// fastest where there are tiles enough for a few processors.
-fn few_rows(caps: &Caps, one: Loop, [m, n, batches]: [usize; 3]) -> Vec<Loop> {
+/// Candidates for fewer rows than lanes load: the loads of B are most of what there is to do, and two blocks of columns a lane load it
+/// fastest where there are tiles enough for two processors. Of 16 rows they take long to compile for little work, as of 32.
+fn few_rows(caps: &Caps, one: Loop, [m, n, k, batches]: [usize; 4]) -> Vec<Loop> {
     let Loop::Reg { lanes, quads, .. } = one else {
         return vec![one];
     };
@@ -351,7 +347,8 @@ fn few_rows(caps: &Caps, one: Loop, [m, n, batches]: [usize; 3]) -> Vec<Loop> {
             columns: 2,
         };
         let tiles = n.div_ceil(two.extent()[1]) * batches;
-        all.insert(usize::from(tiles < 2), two);
+        let pays = quads <= 2 || !is_little(m * n * batches, k);
+        all.insert(usize::from(tiles < 2 || !pays), two);
     }
     if m <= GEMV_ROWS {
         // Lanes along k instead of columns that are not there.
@@ -359,6 +356,11 @@ fn few_rows(caps: &Caps, one: Loop, [m, n, batches]: [usize; 3]) -> Vec<Loop> {
         all.insert(at, gemv(caps, m, n));
     }
     all
+}
+
+/// Whether a product has so little to do that the time to compile its shader counts.
+fn is_little(outputs: usize, k: usize) -> bool {
+    outputs < 1 << 17 && outputs * k < 1 << 24
 }
 
 fn gemv_rows(m: usize) -> u32 {

@@ -48,6 +48,11 @@ impl Winograd {
         if caps.kind != AdapterKind::Software || reg_lanes(caps).is_none() || !Self::fits(shape) {
             return None;
         }
+        // Sizes of one power of two decide alike, so that they share their programs.
+        let mut shape = shape.clone();
+        shape.images = shape.images.next_power_of_two();
+        shape.output = shape.output.map(usize::next_power_of_two);
+        let shape = &shape;
         let most = MOST_BYTES.min(caps.limits.binding_bytes);
         let small = |form: &Self| {
             let bytes = |s: Vec<usize>| 4 * s.iter().product::<usize>() as u64;

@@ -53,7 +53,9 @@ pub fn epilogues(graph: &Graph, caps: &Caps) -> Result<Graph> {
     rewrite(&fused, |_, _| Ok(None))
 }
 
-/// The product that can take this node as epilogue: the latest, where there are several.
+/// The product that can take this node as epilogue. Where there are several, the one with the larger weight, else the latest: the
+/// shortcut of a residual block is then stored as it is, and the blocks of a network have their last convolutions alike, with one
+/// shader for all of them.
 fn product(groups: &Groups<'_>, read: &HashSet<Value>, node: u32, group: &Group) -> Option<Value> {
     let result = groups.fact(node)?;
     let fits = |v: &&Value| {
@@ -79,12 +81,13 @@ fn product(groups: &Groups<'_>, read: &HashSet<Value>, node: u32, group: &Group)
             && alone(product, **v, read)
             && on_device(graph, product, groups.caps)
     };
-    group
-        .inputs
-        .iter()
-        .filter(fits)
-        .max_by_key(|v| v.node)
-        .copied()
+    let weight = |v: &Value| {
+        let w = groups.graph.node(*v).inputs.get(1).copied().flatten();
+        let w = w.and_then(|w| groups.graph.fact(w)?.elements().known());
+        w.unwrap_or(0)
+    };
+    let all = group.inputs.iter().filter(fits);
+    all.max_by_key(|v| (weight(v), v.node)).copied()
 }
 
 /// Whether a node with such a result takes an ending that pays. Where elements are stored one by one, each pays for the four that
