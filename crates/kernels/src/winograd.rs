@@ -405,7 +405,7 @@ mod tests {
         assert_eq!(of(14, 256), Some(Winograd::Four));
         assert_eq!(of(7, 512), Some(Winograd::Two));
         assert_eq!(of(4, 256), None);
-        assert_eq!(of(28, 32), None);
+        assert_eq!(of(8, 32), None);
         assert_eq!(Winograd::of(&Caps::discrete(), &shape(56, 64)), None);
         let mut tight = caps.clone();
         tight.limits.binding_bytes = 1 << 10;
