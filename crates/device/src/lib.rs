@@ -42,3 +42,5 @@ pub use recorder::{Budget, CancelToken, Recorder, SubmitOptions};
 pub use replay::{BoundDispatch, Replay};
 pub use source::{BindingInfo, ParamInfo, ParamType, Source};
 pub use variant::{Set, Variant};
+#[cfg(not(target_arch = "wasm32"))]
+pub use words::as_words;

@@ -6,10 +6,13 @@ use std::hash::Hash;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex};
 
+#[cfg(not(target_arch = "wasm32"))]
+use crate::{AdapterKind, Backend, words::as_words};
+#[cfg(not(target_arch = "wasm32"))]
+use std::borrow::Cow;
+
 use crate::health::{Scopes, lock, typed};
-use crate::{
-    AdapterKind, BindingInfo, Error, Gpu, Param, Result, Source, Variant, assemble, platform,
-};
+use crate::{BindingInfo, Error, Gpu, Param, Result, Source, Variant, assemble, platform};
 
 /// Least bytes of a `Params` binding: programs with fewer share one layout and one bind group.
 const PARAMS_LEAST: u32 = 256;
@@ -221,6 +224,7 @@ impl Gpu {
                 cache: None,
             });
         let error = scopes.pop();
+        let text = text.into_owned();
         let program = Program {
             key: key.clone(),
             source,
@@ -230,7 +234,8 @@ impl Gpu {
         };
         Ok(Build {
             program,
-            module,
+            text,
+            device: self.device().clone(),
             error,
         })
     }
@@ -251,20 +256,24 @@ impl Gpu {
         Ok(())
     }
 
-    /// The text as the adapter likes it; what does not parse goes to the device, which says why.
-    fn shader<'a>(&self, text: &'a str) -> wgpu::ShaderSource<'a> {
-        #[cfg(not(target_arch = "wasm32"))]
-        if self.caps().kind == AdapterKind::Software
-            && self.caps().int64
-            && let Some(module) = crate::words::module(text)
-        {
-            return wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module));
-        }
-        wgpu::ShaderSource::Wgsl(text.into())
+    /// The text as the adapter likes it, where that is not the text; what does not parse goes to the device, which says why.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn rewritten(&self, text: &str) -> Option<wgpu::ShaderSource<'static>> {
+        let caps = self.caps();
+        // Of the software adapters on other backends none was tried.
+        let likes = caps.kind == AdapterKind::Software && caps.backend == Backend::Vulkan;
+        let module = (likes && caps.int64).then(|| as_words(text)).flatten()?;
+        Some(wgpu::ShaderSource::Naga(Cow::Owned(module)))
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn rewritten(&self, _: &str) -> Option<wgpu::ShaderSource<'static>> {
+        None
     }
 
     fn module(&self, label: &str, text: &str, trusted: bool) -> wgpu::ShaderModule {
-        let source = self.shader(text);
+        let source = self.rewritten(text);
+        let source = source.unwrap_or_else(|| wgpu::ShaderSource::Wgsl(text.into()));
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(label),
             source,
@@ -353,7 +362,8 @@ fn cached<K: Hash + Eq, V: Clone>(
 /// A program whose errors are not known yet.
 struct Build<F> {
     program: Program,
-    module: wgpu::ShaderModule,
+    text: String,
+    device: wgpu::Device,
     error: F,
 }
 
@@ -362,14 +372,17 @@ impl<F: Future<Output = Option<wgpu::Error>>> Build<F> {
     async fn finish(self) -> Result<Program> {
         let Self {
             program,
-            module,
+            text,
+            device,
             error,
         } = self;
         let Some(error) = error.await else {
             return Ok(program);
         };
         if !matches!(error, wgpu::Error::OutOfMemory { .. }) {
+            let (module, errors) = unaltered(&device, &text);
             let info = module.get_compilation_info().await;
+            let _ = errors.await;
             let mut messages = info.messages.into_iter();
             let wrong = messages.find(|m| m.message_type == wgpu::CompilationMessageType::Error);
             if let Some(wrong) = wrong {
@@ -383,6 +396,22 @@ impl<F: Future<Output = Option<wgpu::Error>>> Build<F> {
         }
         Err(typed(error, &program.key.variant.to_string(), 0))
     }
+}
+
+/// The module of a text as it is: what the device got may have been rewritten, and has no lines then.
+fn unaltered(
+    device: &wgpu::Device,
+    text: &str,
+) -> (
+    wgpu::ShaderModule,
+    impl Future<Output = Option<wgpu::Error>> + use<>,
+) {
+    let scopes = Scopes::push(device);
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(text.into()),
+    });
+    (module, scopes.pop())
 }
 
 /// naga's message without its drawing of the line, which is a line of the assembled text; a browser's as it is.

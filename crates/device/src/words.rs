@@ -12,8 +12,10 @@ use wgpu::naga::{
 
 type Expr = Handle<Expression>;
 
-/// The module of a text with such arrays as words; none where there are none, or the text does not parse.
-pub(crate) fn module(text: &str) -> Option<Module> {
+/// The module that software adapters with integers of 64 bits get for an assembled text: storage arrays of vec4 of 32 bits as words, where
+/// their elements are only read and written whole. None where there are no such arrays, or the text does not parse.
+#[must_use]
+pub fn as_words(text: &str) -> Option<Module> {
     let mut module = wgsl::parse_str(text).ok()?;
     let arrays = arrays(&module);
     if arrays.is_empty() {
@@ -26,7 +28,7 @@ pub(crate) fn module(text: &str) -> Option<Module> {
         accesses.push(Access::declare(&mut module, global, scalar));
     }
     let mut moved: Vec<Handle<Function>> = Vec::new();
-    for (_, mut function) in old.iter().map(|(handle, of)| (handle, of.clone())) {
+    for mut function in old.into_inner() {
         rewrite(&mut function, &accesses, &moved);
         moved.push(module.functions.append(function, Span::UNDEFINED));
     }
@@ -90,6 +92,7 @@ fn is_whole(function: &Function, global: Handle<GlobalVariable>) -> bool {
         Expression::Access { base, .. } | Expression::AccessIndex { base, .. } => {
             elements.contains(base)
         }
+        Expression::CooperativeLoad { data, .. } => elements.contains(&data.pointer),
         _ => false,
     });
     let is = |of: Expr| {
@@ -360,20 +363,7 @@ fn rewritten(
                 emit(range, expressions, instead, &mut out);
                 continue;
             }
-            Statement::Store { pointer, value } => match instead[pointer.index()] {
-                Some(Instead::Index {
-                    of:
-                        Access {
-                            store: Some(store), ..
-                        },
-                    ..
-                }) => Statement::Call {
-                    function: *store,
-                    arguments: vec![pointer, value],
-                    result: None,
-                },
-                _ => Statement::Store { pointer, value },
-            },
+            Statement::Store { pointer, value } => stored(pointer, value, instead),
             Statement::Call {
                 function,
                 arguments,
@@ -383,39 +373,64 @@ fn rewritten(
                 arguments,
                 result,
             },
-            Statement::Block(block) => Statement::Block(again(block)),
-            Statement::If {
-                condition,
-                accept,
-                reject,
-            } => Statement::If {
-                condition,
-                accept: again(accept),
-                reject: again(reject),
-            },
-            Statement::Switch {
-                selector,
-                mut cases,
-            } => {
-                for case in &mut cases {
-                    case.body = again(std::mem::take(&mut case.body));
-                }
-                Statement::Switch { selector, cases }
-            }
-            Statement::Loop {
-                body,
-                continuing,
-                break_if,
-            } => Statement::Loop {
-                body: again(body),
-                continuing: again(continuing),
-                break_if,
-            },
-            other => other,
+            other => with_blocks(other, again),
         };
         out.push(statement, span);
     }
     out
+}
+
+/// A store, which is a call where it goes to an element.
+fn stored(pointer: Expr, value: Expr, instead: &[Option<Instead<'_>>]) -> Statement {
+    match instead[pointer.index()] {
+        Some(Instead::Index {
+            of: Access {
+                store: Some(function),
+                ..
+            },
+            ..
+        }) => Statement::Call {
+            function: *function,
+            arguments: vec![pointer, value],
+            result: None,
+        },
+        _ => Statement::Store { pointer, value },
+    }
+}
+
+/// A statement with the blocks in it rewritten.
+fn with_blocks(statement: Statement, again: impl Fn(Block) -> Block) -> Statement {
+    match statement {
+        Statement::Block(block) => Statement::Block(again(block)),
+        Statement::If {
+            condition,
+            accept,
+            reject,
+        } => Statement::If {
+            condition,
+            accept: again(accept),
+            reject: again(reject),
+        },
+        Statement::Switch {
+            selector,
+            mut cases,
+        } => {
+            for case in &mut cases {
+                case.body = again(std::mem::take(&mut case.body));
+            }
+            Statement::Switch { selector, cases }
+        }
+        Statement::Loop {
+            body,
+            continuing,
+            break_if,
+        } => Statement::Loop {
+            body: again(body),
+            continuing: again(continuing),
+            break_if,
+        },
+        other => other,
+    }
 }
 
 /// Emits a range piece by piece: loads are calls between the pieces, and what is known is not emitted.
@@ -456,3 +471,6 @@ fn flush(piece: std::ops::Range<u32>, expressions: &Arena<Expression>, out: &mut
         out.push(Statement::Emit(range), Span::UNDEFINED);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -284,10 +284,9 @@ impl BsrView<'_> {
             quads: lanes,
             columns: 1,
         });
-        // Few rows of x: walking the rows of blocks in a `gemv` takes 0.4 (1 row) to 0.7 (4 rows) of the time of a tile on
-        // software adapters, 8 rows 1.2. The rows of a sparse A fill their tiles.
+        // Few rows of x. The rows of a sparse A fill their tiles.
         let few = match side {
-            Side::Right if m <= reg_lanes(caps).map_or(8, |_| 4) => m,
+            Side::Right if m <= 8 || reg_lanes(caps).is_some() => m,
             _ => m.max(9),
         };
         let all = candidates(caps, few, n, k * product.k_blocks, product.batch.count());

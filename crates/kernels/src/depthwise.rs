@@ -115,14 +115,7 @@ pub fn depthwise(
     for batch in ["a_batch", "b_batch", "c_batch"] {
         dispatch = dispatch.param(batch, 0u32);
     }
-    dispatch = match walk.known {
-        true => dispatch
-            .param("tiles_y", size(tiles_y)?)
-            .param("in_size", axes(shape.input)?)
-            .param("out_size", axes(shape.output)?)
-            .param("pad", axes(shape.pad)?),
-        false => window(shape, dispatch)?,
-    };
+    dispatch = walk.params(shape, dispatch)?;
     if let Some(epilogue) = epilogue {
         dispatch = epilogue.add(dispatch);
     }
@@ -169,15 +162,21 @@ struct Walk {
 impl Walk {
     fn of(caps: &Caps, shape: &ConvShape) -> Self {
         let plain = shape.kernel[0] == 1 && shape.dilation == [1; 3] && shape.stride[0] == 1;
-        let flat = plain && shape.input[0] == 1 && shape.pad[0] == 0;
+        let flat = plain && [shape.input[0], shape.output[0]] == [1, 1];
         let small = shape.kernel[1..].iter().all(|&k| k <= MAX_TILED)
             && shape.stride[1..].iter().all(|&s| s <= 2);
         // On GPUs a tile takes so many registers that too few threads are there to hide the loads.
         if caps.kind == AdapterKind::Software && flat && small {
             // Of a larger kernel fewer, for the text repeats every tap for each.
             let few = shape.kernel[1] * shape.kernel[2] > 9;
+            let outputs = match shape.output[1] {
+                1 => [1, 8],
+                2 => [2, 4],
+                _ if few => [2, 4],
+                _ => [4, 4],
+            };
             return Self {
-                outputs: if few { [2, 4] } else { [4, 4] },
+                outputs,
                 known: true,
             };
         }
@@ -185,6 +184,19 @@ impl Walk {
             outputs: [1, if shape.output[2] <= 4 { 4 } else { 8 }],
             known: false,
         }
+    }
+
+    /// Adds the sizes that the shader does not know.
+    fn params(&self, shape: &ConvShape, dispatch: Dispatch) -> Result<Dispatch> {
+        if !self.known {
+            return window(shape, dispatch);
+        }
+        let tiles_y = shape.output[1].div_ceil(self.outputs[0]);
+        Ok(dispatch
+            .param("tiles_y", index(KERNEL, "an extent", tiles_y)?)
+            .param("in_size", axes(shape.input)?)
+            .param("out_size", axes(shape.output)?)
+            .param("pad", axes(shape.pad)?))
     }
 
     /// The shader for a shape: of known sizes; or with all positions of a known kernel width at once and the window in registers; or

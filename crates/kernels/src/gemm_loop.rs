@@ -46,7 +46,7 @@ pub enum Loop {
     Coop(CoopTile),
 }
 
-/// The most rows for which `gemv` beats a tile of which most rows would be padding.
+/// The most rows that `gemv` takes: where a tile would be padding for the most part.
 const GEMV_ROWS: usize = 8;
 
 impl Loop {
@@ -190,18 +190,10 @@ impl Loop {
                     ("R", 4 * quads),
                     ("LOADERS", quads.min(lanes)),
                 ];
-                let variant = sets(
-                    "gemm_reg",
-                    &[&rows[..], &[("LANES", lanes), ("CQ", columns)]].concat(),
-                );
-                variant
-                    .part(if quads < lanes {
-                        "lanes_some"
-                    } else {
-                        "lanes_all"
-                    })
-                    .set("ROLL_K", roll_k)
-                    .set("ROLL_STORE", rolled)
+                let lanes_of = ["lanes_all", "lanes_some"][usize::from(quads < lanes)];
+                let sizes = [&rows[..], &[("LANES", lanes), ("CQ", columns)]].concat();
+                let variant = sets("gemm_reg", &sizes).part(lanes_of);
+                variant.set("ROLL_K", roll_k).set("ROLL_STORE", rolled)
             }
             Self::Tile {
                 bm4,

@@ -48,11 +48,6 @@ impl Winograd {
         if caps.kind != AdapterKind::Software || reg_lanes(caps).is_none() || !Self::fits(shape) {
             return None;
         }
-        // Sizes of one power of two decide alike, so that they share their programs.
-        let mut shape = shape.clone();
-        shape.images = shape.images.next_power_of_two();
-        shape.output = shape.output.map(usize::next_power_of_two);
-        let shape = &shape;
         let most = MOST_BYTES.min(caps.limits.binding_bytes);
         let small = |form: &Self| {
             let bytes = |s: Vec<usize>| 4 * s.iter().product::<usize>() as u64;
@@ -61,6 +56,11 @@ impl Winograd {
             let fits = 4 * filter as u64 <= caps.limits.binding_bytes;
             fits && form.scratch(shape).into_iter().all(|s| bytes(s) <= most)
         };
+        // Sizes of one power of two decide alike, so that they share their programs.
+        let mut shape = shape.clone();
+        shape.images = shape.images.next_power_of_two();
+        shape.output = shape.output.map(usize::next_power_of_two);
+        let shape = &shape;
         let direct = direct_cost(shape);
         let forms = [Self::Two, Self::Four].into_iter().filter(small);
         let costs = forms.map(|form| (form, form.cost(shape)));

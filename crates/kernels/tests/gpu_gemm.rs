@@ -30,13 +30,21 @@ fn reference(
 
 /// One loop of each family, as far as the adapter has what it needs: every size and layout is a shader to compile.
 fn families(caps: &Caps) -> Vec<Loop> {
-    let mut loops = vec![smallest_tile(caps), candidates(caps, 4, 64, 64, 1)[0]];
+    let mut loops = vec![smallest_tile(caps), gemv(caps, 4)];
     loops.extend(reg_lanes(caps).map(|lanes| Loop::Reg {
         lanes,
         quads: lanes,
         columns: 1,
     }));
     loops
+}
+
+/// Of few rows: what GPUs take for them, and the last candidate of software adapters.
+fn gemv(caps: &Caps, m: usize) -> Loop {
+    let all = candidates(caps, m, 64, 64, 1);
+    *all.iter()
+        .find(|of| matches!(of, Loop::Gemv { .. }))
+        .unwrap()
 }
 
 fn smallest_tile(caps: &Caps) -> Loop {
@@ -49,7 +57,12 @@ fn smallest_tile(caps: &Caps) -> Loop {
 fn others(caps: &Caps) -> Vec<Loop> {
     let mut loops = candidates(&Caps::webgpu_default(), 1 << 12, 1 << 12, 1 << 12, 1);
     loops.extend(candidates(caps, 64, 64, 1 << 20, 1));
-    loops.extend([1, 2, 8].map(|m| candidates(caps, m, 64, 64, 1)[0]));
+    loops.extend([1, 2, 8].map(|m| gemv(caps, m)));
+    // Tiles of fewer rows than lanes, of one and of two blocks of columns.
+    let few = [4, 8, 16, 32].map(|m| candidates(caps, m, 64, 64, 1));
+    loops.extend(few.into_iter().flatten());
+    loops.sort();
+    loops.dedup();
     loops.retain(|of| !families(caps).contains(of));
     loops
 }

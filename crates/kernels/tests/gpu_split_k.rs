@@ -38,7 +38,8 @@ fn families(bench: &Bench) -> Vec<Loop> {
         tn4: 1,
         sides: 1,
     }];
-    loops.push(candidates(caps, 4, 64, 64, 1)[0]);
+    let few = candidates(caps, 4, 64, 64, 1).into_iter();
+    loops.extend(few.filter(|of| matches!(of, Loop::Gemv { .. })));
     loops.extend(reg_lanes(caps).map(|lanes| Loop::Reg {
         lanes,
         quads: lanes,

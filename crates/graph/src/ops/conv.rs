@@ -129,6 +129,7 @@ impl Operator for Conv {
         cases.extend(strided_cases());
         cases.extend(typed_cases());
         cases.extend(grouped_cases());
+        cases.extend(depthwise_cases());
         super::pool::both_layouts(cases, |op| match op {
             crate::Op::Conv(op) => Some(
                 Conv {
@@ -374,15 +375,18 @@ fn typed_cases() -> Vec<Case> {
     ]
 }
 
-fn grouped_cases() -> Vec<Case> {
-    let grouped = |group, pad: i64, stride| Conv {
+fn grouped(group: i64, pad: i64, stride: i64) -> Conv {
+    Conv {
         group,
         ..conv(Window {
             pads: vec![pad; 4],
             strides: vec![stride, stride],
             ..Window::default()
         })
-    };
+    }
+}
+
+fn grouped_cases() -> Vec<Case> {
     vec![
         biased("grouped", grouped(2, 1, 1), &[2, 8, 6, 7], &[12, 4, 3, 3]),
         biased(
@@ -391,7 +395,51 @@ fn grouped_cases() -> Vec<Case> {
             &[1, 9, 7, 7],
             &[6, 3, 2, 2],
         ),
+        Case {
+            constant: vec![],
+            ..biased(
+                "grouped at run time",
+                grouped(2, 1, 1),
+                &[2, 8, 6, 7],
+                &[12, 4, 3, 3],
+            )
+        },
+    ]
+}
+
+fn depthwise_cases() -> Vec<Case> {
+    vec![
         biased("depthwise", grouped(8, 1, 1), &[2, 8, 9, 7], &[8, 1, 3, 3]),
+        biased(
+            "depthwise 5x5",
+            grouped(8, 2, 2),
+            &[1, 8, 9, 10],
+            &[8, 1, 5, 5],
+        ),
+        biased(
+            "depthwise, depth from padding",
+            Conv {
+                group: 8,
+                ..conv(Window {
+                    pads: vec![0, 1, 1, 1, 1, 1],
+                    ..Window::default()
+                })
+            },
+            &[2, 8, 1, 6, 5],
+            &[8, 1, 1, 3, 3],
+        ),
+        biased(
+            "depthwise 1-D",
+            Conv {
+                group: 8,
+                ..conv(Window {
+                    pads: vec![2, 1],
+                    ..Window::default()
+                })
+            },
+            &[2, 8, 19],
+            &[8, 1, 4],
+        ),
         biased(
             "depthwise strided",
             grouped(6, 2, 2),
@@ -405,15 +453,6 @@ fn grouped_cases() -> Vec<Case> {
                 grouped(8, 1, 1),
                 &[2, 8, 9, 7],
                 &[8, 1, 3, 3],
-            )
-        },
-        Case {
-            constant: vec![],
-            ..biased(
-                "grouped at run time",
-                grouped(2, 1, 1),
-                &[2, 8, 6, 7],
-                &[12, 4, 3, 3],
             )
         },
         case(

@@ -1,10 +1,11 @@
 //! Interleave: channels from planes to pixels, padded with zeros. The engine's own: the layout pass makes it for images.
 
 use super::moving::{place, transposed};
+use crate::blocks::Blocks;
 use crate::fact::{Facts, Tensors};
 use crate::lower::{Lower, Place, Placing};
 use crate::op::{Case, Operand, Operator};
-use crate::{Attrs, Fact, Result, samples};
+use crate::{Attrs, Error, Fact, Result, samples};
 use tilewright_kernels::interleave;
 use tilewright_tensor::{DType, HostTensor};
 
@@ -23,9 +24,12 @@ impl Operator for Interleave {
     }
 
     fn from_attrs(_: &str, attrs: &Attrs) -> Result<Self> {
-        Ok(Interleave {
-            channels: attrs.need("channels")?,
-        })
+        let channels: i64 = attrs.need("channels")?;
+        if channels < 1 || channels % 4 != 0 {
+            let what = format!("{channels} channels are no multiple of four");
+            return Err(Error::op("Interleave", what));
+        }
+        Ok(Interleave { channels })
     }
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>> {
@@ -50,6 +54,10 @@ impl Operator for Interleave {
 
     fn reference(&self, inputs: Tensors<'_>) -> Result<Vec<HostTensor>> {
         let x = inputs.req(0)?;
+        if x.shape().len() < 2 || x.shape()[1] as i64 > self.channels {
+            let what = format!("{} cannot have {} channels", x.shape(), self.channels);
+            return Err(inputs.error(what));
+        }
         let order: Vec<usize> = [0]
             .into_iter()
             .chain(2..x.shape().len())
@@ -72,6 +80,10 @@ impl Operator for Interleave {
         let dispatches = interleave(cx.caps(), &x, &y)?;
         cx.emit(dispatches);
         Ok(())
+    }
+
+    fn blocks(&self, _: &Placing<'_>) -> Blocks {
+        Blocks::leading(1)
     }
 
     fn half(&self, _: Operand) -> bool {

@@ -277,6 +277,37 @@ mod tests {
     }
 
     #[test]
+    fn the_product_with_the_larger_weight_takes_the_sum() {
+        let inputs = [[5, 8], [5, 2], [5, 4]].map(|s| samples::uniform(&s, 1));
+        // In either order of the nodes; the latest where weights are alike.
+        for (k, taken) in [([8, 2], 0), ([2, 8], 1), ([4, 4], 1)] {
+            let mut graph = Graph::new();
+            let products = k.map(|k| {
+                let name = format!("x{}", graph.len());
+                let x = input(&mut graph, &name, &[5, k]);
+                let w = graph.constant(samples::uniform(&[k, 4], k as u64));
+                graph.add1(MatMul, &[x, w]).unwrap()
+            });
+            let z = graph.add1(Binary::new("Add").unwrap(), &products).unwrap();
+            graph.output("z", z);
+            let caps = Caps::webgpu_default();
+            let new = epilogues(&fuse(&graph, &caps).unwrap(), &caps).unwrap();
+            let fused = new.nodes().iter().find(|n| n.op.name() == "Fused").unwrap();
+            let of = |v: Value| new.need_fact(v).unwrap().shape[1].known();
+            assert_eq!(of(fused.inputs[0].unwrap()), Some(k[taken] as i64), "{new}");
+            let fed: Vec<HostTensor> = k
+                .iter()
+                .map(|k| {
+                    let at = inputs.iter().position(|x| x.shape()[1] == *k).unwrap();
+                    inputs[at].clone()
+                })
+                .collect();
+            let run = |g: &Graph| crate::host::run(g, &fed).unwrap();
+            assert_eq!(run(&new), run(&graph));
+        }
+    }
+
+    #[test]
     fn one_of_two_products_takes_the_rest() {
         let mut graph = Graph::new();
         let (a, b) = (

@@ -312,6 +312,41 @@ mod tests {
         assert_eq!(count(&new, "Transpose"), 1, "{new}");
     }
 
+    #[test]
+    fn images_are_padded_where_their_filter_is_known_and_it_costs_little() {
+        let padded = |graph: &Graph| count(&passed(graph), "Interleave");
+        for (channels, expected) in [(1, 0), (2, 0), (3, 1), (4, 0), (5, 0), (7, 1), (19, 0)] {
+            let mut graph = Graph::new();
+            let x = image(&mut graph, channels as i64);
+            for _ in 0..2 {
+                let y = conv(&mut graph, x, [channels, 8], 3);
+                graph.output(&format!("y{}", graph.len()), y);
+            }
+            assert_eq!(padded(&graph), expected, "{channels}");
+        }
+        // Groups, a filter from outside, and an image that has been turned for somebody else.
+        let mut graph = Graph::new();
+        let x = image(&mut graph, 3);
+        let w = graph.constant(samples::uniform(&[3, 1, 3, 3], 1));
+        let op = Conv {
+            group: 3,
+            ..Conv::default()
+        };
+        let y = graph.add1(op, &[x, w]).unwrap();
+        graph.output("y", y);
+        let z = conv(&mut graph, x, [3, 8], 3);
+        graph.output("z", z);
+        let fact = Some(Fact::sized(DType::F32, &[4, 3, 3, 3]));
+        let w = graph.input("w", fact).unwrap();
+        let op = Conv {
+            group: 1,
+            ..Conv::default()
+        };
+        let v = graph.add1(op, &[x, w]).unwrap();
+        graph.output("v", v);
+        assert_eq!(padded(&graph), 0);
+    }
+
     /// Every operator that is given other axes, behind a convolution.
     #[test]
     fn followers_keep_their_axes() {

@@ -12,7 +12,7 @@ use tilewright_tensor::{DType, HostTensor};
 
 /// The loops that the adapter has for products of any size.
 pub(super) fn loops(caps: &Caps) -> Vec<Loop> {
-    let rows = [1, 2, 4, 8, 64, 4096];
+    let rows = [1, 2, 4, 8, 16, 32, 64, 4096];
     let mut all: Vec<Loop> = rows
         .into_iter()
         .flat_map(|m| [64, 4096].map(|n| candidates(caps, m, n, 1024, 1)))

@@ -6,7 +6,7 @@ use std::env;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
-use tilewright_device::{Caps, Dispatch, Source, assemble};
+use tilewright_device::{AdapterKind, Caps, Dispatch, Source, as_words, assemble};
 
 /// Checks a dispatch whatever of it lies in an arena, where everything is bound read_write.
 pub(crate) fn check(caps: &Caps, dispatch: &Dispatch) {
@@ -52,8 +52,18 @@ fn validate(caps: &Caps, dispatch: &Dispatch, source: &Source, text: &str) -> na
     validator
         .subgroup_stages(ShaderStages::COMPUTE)
         .subgroup_operations(SubgroupOperationSet::all());
-    let checked = validator.validate(&module);
-    checked.unwrap_or_else(|e| panic!("{dispatch}\n{}", e.emit_to_string(text)));
+    let mut checked = |module: &naga::Module| {
+        let checked = validator.validate(module);
+        checked.unwrap_or_else(|e| panic!("{dispatch}\n{}", e.emit_to_string(text)));
+    };
+    checked(&module);
+    // What the device gets instead.
+    if caps.kind == AdapterKind::Software
+        && caps.int64
+        && let Some(words) = as_words(text)
+    {
+        checked(&words);
+    }
     module
 }
 
