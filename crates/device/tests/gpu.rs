@@ -74,6 +74,13 @@ fn shader_errors_name_file_and_line() {
     );
     let typed = prepare("fn twice(x: f32) -> u32 {\n    return x;\n}").unwrap_err();
     assert!(typed.to_string().starts_with("twice:"), "{typed}");
+    // Also where the device gets a rewritten module: an array of vec4 that is read whole.
+    let held = prepare(
+        "@group(0) @binding(HELD) var<storage, read> held: array<vec4<f32>>;\n\
+         fn twice(x: f32) -> u32 {\n    let v = held[0];\n    return x * v.x;\n}",
+    );
+    let held = held.unwrap_err().to_string();
+    assert!(held.starts_with("twice:"), "{held}");
     // The same in a file: a count that is no u32.
     let variant = Variant::new("fill")
         .set("THREADS", 64.5f32)
