@@ -313,7 +313,7 @@ fn reg_candidates(caps: &Caps, lanes: u32, [m, n, k, batches]: [usize; 4]) -> Ve
         return vec![small];
     }
     let flat = of(lanes / 2, 2);
-    if is_little(m * n * batches, k) {
+    if is_little([m, n, k, batches]) {
         return vec![small, wide, tall, flat];
     }
     let cost = |&(of, rate): &(Loop, usize)| {
@@ -339,7 +339,7 @@ fn few_rows(caps: &Caps, one: Loop, [m, n, k, batches]: [usize; 4]) -> Vec<Loop>
             columns: 2,
         };
         let tiles = n.div_ceil(two.extent()[1]) * batches;
-        let pays = quads <= 2 || !is_little(m * n * batches, k);
+        let pays = quads <= 2 || !is_little([m, n, k, batches]);
         all.insert(usize::from(tiles < 2 || !pays), two);
     }
     if m <= GEMV_ROWS {
@@ -350,9 +350,12 @@ fn few_rows(caps: &Caps, one: Loop, [m, n, k, batches]: [usize; 4]) -> Vec<Loop>
     all
 }
 
-/// Whether a product has so little to do that the time to compile its shader counts.
-fn is_little(outputs: usize, k: usize) -> bool {
-    outputs < 1 << 17 && outputs * k < 1 << 24
+/// Whether a product has so little to do that the time to compile its shader counts. Rows up to a power of two decide alike, so that
+/// batches do which share a bucket.
+fn is_little([m, n, k, batches]: [usize; 4]) -> bool {
+    let up = |n: usize| n.checked_next_power_of_two().unwrap_or(usize::MAX);
+    let outputs = up(m).saturating_mul(n).saturating_mul(up(batches));
+    outputs < 1 << 17 && outputs.saturating_mul(k) < 1 << 24
 }
 
 fn gemv_rows(m: usize) -> u32 {
