@@ -49,7 +49,8 @@ case $pinned in
 *) echo "deny: rust-version is '$promised', but rust-toolchain.toml pins '$pinned'"; exit 1 ;;
 esac
 
-# Who may name what: wgpu is device's alone, naga is for tests, `tilewright inspect` and the bench `isa`,
+# Who may name what: wgpu is device's alone, naga is for tests, `tilewright inspect` and the bench `isa` (device
+# rewrites modules by wgpu's own name for it),
 # ash for the latter alone.
 banned() { # banned CRATE EDGES ALLOWED...
     crate=$1 edges=$2
