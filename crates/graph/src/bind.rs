@@ -10,7 +10,7 @@ use crate::weight::WeightId;
 use crate::{Bindings, Error, Fact, Graph, Op, Result, Value};
 use std::collections::{HashMap, HashSet};
 use tilewright_device::{Caps, Dispatch, Slot};
-use tilewright_kernels::{Choices, View};
+use tilewright_kernels::{Choices, Outlook, View};
 use tilewright_tensor::DType;
 
 use crate::plan::{Commit, Plan, PlanStage, Step, Transfer, resolve};
@@ -44,12 +44,27 @@ pub fn bind_with(
     binder.finish()
 }
 
+/// Nodes on the device whose shaders compile before anybody waits.
+const FEW: usize = 16;
+
+/// What kernels may know of the whole graph.
+fn outlook(graph: &Graph, schedule: &Schedule) -> Outlook {
+    let on_device = schedule.places.iter().flatten();
+    let on_device = on_device.filter(|place| matches!(place, Place::Device));
+    Outlook {
+        // Sizes of what comes late depend on data.
+        fixed: graph.symbols().is_empty() && schedule.late.is_none(),
+        few: on_device.count() <= FEW,
+    }
+}
+
 struct Binder<'a> {
     graph: &'a Graph,
     schedule: &'a Schedule,
     bindings: &'a Bindings,
     caps: &'a Caps,
     choices: &'a Choices,
+    outlook: Outlook,
     derived: &'a Derived,
     plan: Plan,
     /// Device place of values.
@@ -101,6 +116,7 @@ impl<'a> Binder<'a> {
             bindings,
             caps,
             choices,
+            outlook: outlook(graph, schedule),
             derived,
             plan,
             places,
@@ -183,6 +199,7 @@ impl<'a> Binder<'a> {
             op: node.op.name(),
             caps: self.caps,
             choices: self.choices,
+            outlook: self.outlook,
             chosen: Default::default(),
             inputs,
             constants,
@@ -194,8 +211,7 @@ impl<'a> Binder<'a> {
             spare: vec![],
         };
         blocks::lower(&node.op, &given, &facts, &mut cx)?;
-        let chosen = cx.chosen.into_inner();
-        let emitted = cx.emitted;
+        let (chosen, emitted) = (cx.chosen.into_inner(), cx.emitted);
         self.check_bindings(index, &facts, &emitted)?;
         let dispatches = separate(emitted, &mut self.plan.slots, resolve, self.caps)?;
         self.lives.resize(self.plan.slots.len(), None);

@@ -379,6 +379,7 @@ fn by_rows(op: &Op, cut: &Cut, cx: &mut Lower<'_>) -> Result<()> {
             emitted: vec![],
             epilogue: None,
             choices: cx.choices,
+            outlook: cx.outlook,
             chosen: std::mem::take(&mut cx.chosen),
             held: std::mem::take(&mut cx.held),
             spare: std::mem::take(&mut cx.spare),

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use tilewright_device::{Caps, Dispatch, Slot};
 use tilewright_kernels::{
-    Choices, Chosen, Epilogue, Function, Store, Target, View, map_ending, map_epilogue,
+    Choices, Chosen, Epilogue, Function, Outlook, Store, Target, View, map_ending, map_epilogue,
 };
 use tilewright_tensor::{DType, HostTensor};
 
@@ -146,6 +146,7 @@ pub struct Lower<'a> {
     pub(crate) op: &'static str,
     pub(crate) caps: &'a Caps,
     pub(crate) choices: &'a Choices,
+    pub(crate) outlook: Outlook,
     pub(crate) chosen: RefCell<Vec<Chosen>>,
     pub(crate) inputs: Vec<Option<(View, DType)>>,
     pub(crate) constants: Vec<Option<Weight>>,
@@ -172,6 +173,7 @@ impl Lower<'_> {
         Target {
             caps: self.caps,
             choices: self.choices,
+            outlook: self.outlook,
             chosen: Some(&self.chosen),
         }
     }

@@ -67,9 +67,14 @@ fn winners_are_candidates_and_their_results_are_equal() {
         let all = tilewright_kernels::candidates(gpu.caps(), at.m, at.n, at.k, at.batches);
         assert!(row.skipped.is_empty(), "{row:?}");
         let timed: Vec<Loop> = row.times.iter().map(|t| t.0).collect();
-        assert_eq!(timed, all);
+        // In another order than for sizes that may change.
+        let sorted = |mut all: Vec<Loop>| {
+            all.sort();
+            all
+        };
+        assert_eq!(sorted(timed.clone()), sorted(all));
         assert!(row.times.iter().all(|t| t.1 > 0.0));
-        assert!(all.contains(&row.winner) && row.default == all[0]);
+        assert!(timed.contains(&row.winner) && row.default == timed[0]);
         assert!(row.ratio() >= 1.0, "{row:?}");
     }
     let [default, tuned] = report.totals();

@@ -8,8 +8,9 @@ use tilewright_device::{Caps, Dispatch};
 use tilewright_tensor::{Bsr, HostTensor};
 
 use crate::batch::Batch;
+use crate::candidates::candidates;
 use crate::error::index;
-use crate::gemm_loop::{candidates, reg_lanes};
+use crate::gemm_loop::reg_lanes;
 use crate::matmul::{split, strides};
 use crate::pack::host;
 use crate::product::{FLOAT, Loader, Product};

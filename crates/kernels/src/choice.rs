@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tilewright_device::Caps;
 
-use crate::{Loop, Store, reg_lanes};
+use crate::{Loop, Outlook, Store, reg_lanes};
 
 /// What a product is besides its sizes: one class and one loop make one shader, but for the text of a fused function.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -176,6 +176,8 @@ pub struct Target<'a> {
     pub caps: &'a Caps,
     /// What changes the default choice.
     pub choices: &'a Choices,
+    /// What is known of the plan.
+    pub outlook: Outlook,
     /// Where choices are noted.
     pub chosen: Option<&'a RefCell<Vec<Chosen>>>,
 }
@@ -186,6 +188,7 @@ impl<'a> From<&'a Caps> for Target<'a> {
         Self {
             caps,
             choices: &DEFAULT,
+            outlook: Outlook::default(),
             chosen: None,
         }
     }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tilewright_device::{Caps, CoopMatrix, Set, Variant};
 
-use crate::{Loop, Store, candidates};
+use crate::candidates::{Ask, loops};
+use crate::{Loop, Store};
 
 /// A tile of [`Loop::Coop`]: subgroups along m and n, each with fragments along m and n, each of `edge` x `edge`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -153,7 +154,7 @@ impl CoopTile {
 }
 
 /// Loops for a product of operands that are stored so, best first: those of cooperative matrices where the device has
-/// them and both operands are f16, then [`candidates`].
+/// them and both operands are f16, then [`candidates`](crate::candidates).
 #[must_use]
 pub fn candidates_of(
     caps: &Caps,
@@ -163,8 +164,14 @@ pub fn candidates_of(
     k: usize,
     batches: usize,
 ) -> Vec<Loop> {
+    candidates_for(caps, stores, Ask::new([m, n, k, batches]))
+}
+
+/// [`candidates_of`] where more is known.
+pub(crate) fn candidates_for(caps: &Caps, stores: [Store; 2], ask: Ask) -> Vec<Loop> {
+    let [m, n, k, batches] = ask.sizes;
     let mut all = matrices(caps, stores, [m, n, k], batches);
-    all.extend(candidates(caps, m, n, k, batches));
+    all.extend(loops(caps, ask));
     all
 }
 
@@ -191,6 +198,7 @@ fn matrices(caps: &Caps, stores: [Store; 2], size: [usize; 3], batches: usize) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::candidates;
 
     fn caps(edge: u32, lanes: u32) -> Caps {
         let mut caps = Caps::discrete();

@@ -1,4 +1,4 @@
-//! The GEMM loop families, their sizes, and which of them an adapter and a product get.
+//! The GEMM loop families and their sizes.
 
 use serde::{Deserialize, Serialize};
 use tilewright_device::{AdapterKind, Caps, Set, Variant};
@@ -47,13 +47,13 @@ pub enum Loop {
 }
 
 /// The most rows that `gemv` takes: where a tile would be padding for the most part.
-const GEMV_ROWS: usize = 8;
+pub(crate) const GEMV_ROWS: usize = 8;
 
 impl Loop {
     /// 128 x 128 x 16, 8 x 8 a thread: 16 KiB single-buffered.
-    const LARGE: Self = Self::tile(32, 32, 2, 2, 1);
+    pub(crate) const LARGE: Self = Self::tile(32, 32, 2, 2, 1);
     /// 64 x 64 x 16, 8 x 8 a thread. With two buffers, half as many workgroups of 64 threads fit a processor (docs/kernels.md).
-    const MEDIUM: Self = Self::tile(16, 16, 2, 2, 1);
+    pub(crate) const MEDIUM: Self = Self::tile(16, 16, 2, 2, 1);
     /// 32 x 32 x 16, 4 x 4 a thread: for products with few tiles.
     pub(crate) const SMALL: Self = Self::tile(8, 8, 1, 1, 1);
 
@@ -244,125 +244,12 @@ pub fn reg_lanes(caps: &Caps) -> Option<u32> {
     }
 }
 
-/// Loops for a product, best first; the first is the deterministic default, the others are for a tuner.
-/// `batches` counts independent products of m x n x k.
-#[must_use]
-pub fn candidates(caps: &Caps, m: usize, n: usize, k: usize, batches: usize) -> Vec<Loop> {
-    if let Some(lanes) = reg_lanes(caps) {
-        return reg_candidates(caps, lanes, [m, n, k, batches]);
-    }
-    if m <= GEMV_ROWS {
-        return vec![gemv(caps, m, n)];
-    }
-    let mut large = Loop::LARGE;
-    if let Loop::Tile { sides, .. } = &mut large
-        && caps.limits.workgroup_bytes >= 32 << 10
-    {
-        *sides = 2;
-    }
-    // A tile is worth its size only while there are enough of them to keep every processor of a large GPU busy.
-    let tiles = |of: Loop| {
-        let [bm, bn] = of.extent();
-        m.div_ceil(bm) * n.div_ceil(bn) * batches
-    };
-    let mut all = vec![large, Loop::MEDIUM, Loop::SMALL];
-    let best = match () {
-        () if tiles(large) >= 256 && m >= 128 && n >= 128 => 0,
-        () if tiles(Loop::MEDIUM) >= 128 && n > 32 && m > 32 => 1,
-        () => 2,
-    };
-    all[..=best].rotate_right(1);
-    all.retain(|of| {
-        of.threads() <= caps.limits.invocations
-            && of.workgroup_bytes(false) <= caps.limits.workgroup_bytes
-    });
-    all
-}
-
-/// The order of candidates for int8, whose multiplication is longer: 32 rows with k rolled fit the instruction cache and keep B
-/// in registers (82 GOP/s; 78 unrolled; 71 with twice the accumulators).
-pub(crate) fn int8_first(candidates: &mut [Loop]) {
-    let small = |of: &Loop| match *of {
-        Loop::Reg {
-            lanes,
-            quads,
-            columns,
-        } => quads == lanes && columns == 1,
-        _ => false,
-    };
-    if let Some(at) = candidates.iter().position(small) {
-        candidates[..=at].rotate_right(1);
-    }
-}
-
-/// Twice the accumulators win on 8 lanes (32 x 64 takes 1.23 times less time than 32 x 32, and 1.1 times less than 64 x 32) unless
-/// more of them are padding; half of them compile in half the time, which counts where there is little to do. More do not fit
-/// the instruction cache.
-fn reg_candidates(caps: &Caps, lanes: u32, [m, n, k, batches]: [usize; 4]) -> Vec<Loop> {
-    let of = |quads, columns| Loop::Reg {
-        lanes,
-        quads,
-        columns,
-    };
-    let few = m.div_ceil(4).next_power_of_two();
-    if few < lanes as usize {
-        return few_rows(caps, of(few as u32, 1), [m, n, k, batches]);
-    }
-    let (small, wide, tall) = (of(lanes, 1), of(lanes, 2), of(2 * lanes, 1));
-    if lanes != 8 {
-        return vec![small];
-    }
-    let flat = of(lanes / 2, 2);
-    if is_little([m, n, k, batches]) {
-        return vec![small, wide, tall, flat];
-    }
-    let cost = |&(of, rate): &(Loop, usize)| {
-        let [bm, bn] = of.extent();
-        m.next_multiple_of(bm) * n.next_multiple_of(bn) / rate
-    };
-    let mut all = vec![(wide, 75), (tall, 68), (small, 61)];
-    all.sort_by_key(cost);
-    all.into_iter().map(|(of, _)| of).chain([flat]).collect()
-}
-
-/// Candidates for fewer rows than lanes load: the loads of B are most of what there is to do, and two blocks of columns a lane load it
-/// fastest where there are tiles enough for two processors. Of 16 rows they take long to compile for little work, as of 32.
-fn few_rows(caps: &Caps, one: Loop, [m, n, k, batches]: [usize; 4]) -> Vec<Loop> {
-    let Loop::Reg { lanes, quads, .. } = one else {
-        return vec![one];
-    };
-    let mut all = vec![one];
-    if lanes == 8 {
-        let two = Loop::Reg {
-            lanes,
-            quads,
-            columns: 2,
-        };
-        let tiles = n.div_ceil(two.extent()[1]) * batches;
-        let pays = quads <= 2 || !is_little([m, n, k, batches]);
-        all.insert(usize::from(tiles < 2 || !pays), two);
-    }
-    if m <= GEMV_ROWS {
-        // Lanes along k instead of columns that are not there.
-        let at = if n <= 8 { 0 } else { all.len() };
-        all.insert(at, gemv(caps, m, n));
-    }
-    all
-}
-
-/// Whether a product has so little to do that the time to compile its shader counts. Rows up to a power of two decide alike, so that
-/// batches do which share a bucket.
-fn is_little([m, n, k, batches]: [usize; 4]) -> bool {
-    let up = |n: usize| n.checked_next_power_of_two().unwrap_or(usize::MAX);
-    let outputs = up(m).saturating_mul(n).saturating_mul(up(batches));
-    outputs < 1 << 17 && outputs.saturating_mul(k) < 1 << 24
-}
-
 fn gemv_rows(m: usize) -> u32 {
     (m.max(1).next_power_of_two() as u32).min(8)
 }
 
-fn gemv(caps: &Caps, m: usize, n: usize) -> Loop {
+/// The `gemv` for a product of few rows.
+pub(crate) fn gemv(caps: &Caps, m: usize, n: usize) -> Loop {
     let rows = gemv_rows(m);
     let blocks = n.div_ceil(4).next_power_of_two().min(16) as u32;
     // A software adapter runs the threads of a workgroup one subgroup after another: sharing k only adds barriers.

@@ -10,6 +10,7 @@
 mod attention;
 mod batch;
 mod bsr;
+mod candidates;
 mod choice;
 mod conv;
 mod conv_transpose;
@@ -61,6 +62,7 @@ mod winograd;
 
 pub use attention::{Attention, AttentionMask, Heads, Scores, attention, attention_by_products};
 pub use bsr::{BsrView, Side, bsr_block, bsr_left, bsr_matmul, bsr_rows, bsr_values};
+pub use candidates::{Outlook, candidates};
 pub use choice::{Choices, Chosen, Class, Site, Target};
 pub use conv::{ConvShape, Filter, conv, conv_columns, conv_with, pack_filter};
 pub use conv_transpose::{conv_transpose, conv_transpose_with, pack_filter_transposed};
@@ -74,7 +76,7 @@ pub use error::{Error, Result};
 pub use fill::fill;
 pub use gather::{gather, gather_elements, gather_nd, gather_part};
 pub use gemm::{Gemm, Layout, Operand, gemm, gemm_with};
-pub use gemm_loop::{Loop, candidates, reg_lanes};
+pub use gemm_loop::{Loop, reg_lanes};
 pub use generate::{eye, one_hot, range, reverse_sequence, trilu};
 pub use grid_sample::{Outside, Sampling, grid_sample};
 pub use interleave::interleave;

@@ -3,10 +3,10 @@
 use tilewright_device::{Caps, Dispatch, Variant, fold_groups};
 
 use crate::batch::Batch;
+use crate::candidates::{Ask, int8_first};
 use crate::choice::{Chosen, Class, Site};
-use crate::coop::candidates_of;
+use crate::coop::candidates_for;
 use crate::error::index;
-use crate::gemm_loop::int8_first;
 use crate::rounds::{check_rounds, most_rounds};
 use crate::{Epilogue, Error, Loop, Result, Store, Target, View};
 
@@ -92,9 +92,14 @@ pub(crate) struct Product<'a> {
 impl Product<'_> {
     /// The loop for this product: [`Product::choose`] among the family's candidates.
     pub(crate) fn default_loop(&self, on: Target<'_>) -> Result<Loop> {
-        let k = self.depth();
         let stores = [self.a.view.store, self.b.view.store];
-        let mut all = candidates_of(on.caps, stores, self.m, self.n, k, self.batch.count());
+        let ask = Ask {
+            sizes: [self.m, self.n, self.depth(), self.batch.count()],
+            a_vec: self.a.vec,
+            panels: self.b.is_f32_panels(),
+            outlook: on.outlook,
+        };
+        let mut all = candidates_for(on.caps, stores, ask);
         if self.is_int8() {
             int8_first(&mut all);
         }
