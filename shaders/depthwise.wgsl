@@ -5,7 +5,7 @@
 //! n channels.
 //! Set:   THREADS  XO  KW SX (kernel width and stride, or 1 and any with RUN_X)  SPAN = (XO - 1) * SX + KW
 //!        RUN_X (kernel positions along x are walked one by one)
-//! Slots: a_four  f_four  columns store4_at
+//! Slots: a_four  f_four  store4_at
 //#use grid
 //#use gemm_store
 //#need KW SX SPAN XO
@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
             }
         }
     }
-    let own = columns(4u * c4);
+    let own = own_columns(4u * c4, 0u);
     //#repeat o XO
     if ox + $ou < p.out_size.z { store4_at(row * p.out_size.z + ox + $ou, c4, 0u, acc[$o], own); }
     //#end

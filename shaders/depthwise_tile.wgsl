@@ -3,7 +3,7 @@
 //! cost more than arithmetic. Vectors of extents are (depth, height, width, 0); depth is 1. m counts output pixels, n channels.
 //! Set:   THREADS  YO XO  KH KW (kernel)  SY SX (stride)  TAPS = KH * KW
 //!        ROWS = (YO - 1) * SY + KH  SPAN = (XO - 1) * SX + KW
-//! Slots: a_four  f_four  columns store4_at
+//! Slots: a_four  f_four  store4_at
 //#use grid
 //#use gemm_store
 //#need THREADS YO XO KH KW SY SX TAPS ROWS SPAN
@@ -63,7 +63,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         //#end
     }
     //#end
-    let own = columns(4u * c4);
+    let own = own_columns(4u * c4, 0u);
     let pixel = (image * p.out_size.y + oy) * p.out_size.z + ox;
     //#repeat r YO
     //#repeat o XO

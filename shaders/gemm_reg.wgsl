@@ -4,10 +4,11 @@
 //! Set:   LANES (the subgroup size)  QUADS (of rows)  LOADERS (lanes that load them)  RQ = QUADS / LOADERS  R = 4 * QUADS  CQ
 //!        ROLL_K ROLL_STORE  Acc
 //! Slots: is_past  k_blocks ONE_BLOCK k_steps  AStart AQuad a_start a_quad load_a44 load_a  b_quad load_b
-//!        Spread spread mac  tile_put tile_get  Columns columns store_row
+//!        Spread spread mac  tile_put tile_get  store_row
 //#use gemm_grid
 //#use block44
 //#use place
+//#use own
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
@@ -39,19 +40,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
             let b = load_b(quads, k4);
             if ROLL_K {           // where a body of all four k would not fit the instruction cache
                 for (var k = 0u; k < 4u; k++) {
-                    //#repeat c CQ
-                    let one_b$c = pick44(b.c$c, k);
-                    //#end
                     //#repeat i RQ
                     let one_a$i = pick44(a$i, k);
+                    //#end
+                    //#repeat c CQ
+                    let one_b$c = pick44(b.c$c, k);
+                    //#repeat i RQ
                     //#repeat l LOADERS
                     //#repeat j 4
                     {
-                        let a = subgroupBroadcast(spread(one_a$i[$j]), $lu);
-                        //#repeat c CQ
-                        acc[(4u * ($iu * LOADERS + $lu) + $ju) * CQ + $cu] = mac(acc[(4u * ($iu * LOADERS + $lu) + $ju) * CQ + $cu], a, one_b$c);
-                        //#end
+                        let at = (4u * ($iu * LOADERS + $lu) + $ju) * CQ + $cu;
+                        acc[at] = mac(acc[at], subgroupBroadcast(spread(one_a$i[$j]), $lu), one_b$c);
                     }
+                    //#end
                     //#end
                     //#end
                     //#end
@@ -78,9 +79,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
         }
         if ONE_BLOCK { break; }   // lets drivers drop the block loop (5% on Mesa 22)
     }
-    let own = array<Columns, CQ>(
+    let own = array<Own, CQ>(
         //#repeat c CQ
-        columns(c_col(at.z) + 4u * min(n4 + $cu, p.n4 - 1u)),
+        own_columns(c_col(at.z) + 4u * min(n4 + $cu, p.n4 - 1u), at.z),
         //#end
     );
     if ROLL_STORE {               // a long epilogue is compiled once, not R times

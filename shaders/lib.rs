@@ -183,6 +183,7 @@ static FILES: &[(&str, &str)] = table! {
     "part/order_float"
     "part/order_i32"
     "part/order_u32"
+    "part/own"
     "part/padding_known"
     "part/padding_view"
     "part/pair64"

@@ -65,6 +65,9 @@ pub(crate) const INT8_SCALED: Arithmetic = Arithmetic {
 /// Results of a product for which a store without a loop would take longer to compile than it ever saves.
 const FEW: usize = 1 << 12;
 
+/// The same for int8, whose store is longer.
+const FEW_INT8: usize = 1 << 17;
+
 /// A product of m x n x k, where k counts one k block in loaded elements.
 #[derive(Debug, Clone)]
 pub(crate) struct Product<'a> {
@@ -197,8 +200,9 @@ impl Product<'_> {
         let (c_vec, int8) = (self.c_vec(), self.is_int8());
         let heavy = self.epilogue.is_some_and(|epilogue| !epilogue.light);
         let sizes = [self.n, self.batch.count()];
-        let few = sizes.into_iter().fold(self.m, usize::saturating_mul) < FEW;
-        let rolled = heavy || few || !c_vec || int8;
+        let results = sizes.into_iter().fold(self.m, usize::saturating_mul);
+        let few = results < if int8 { FEW_INT8 } else { FEW };
+        let rolled = heavy || few || !c_vec;
         let mut variant = self.batch.variant(of.variant(int8, rolled));
         variant = variant.part(self.k_part).part(self.c_part);
         variant = self.operands(caps, of, variant, arithmetic)?;
