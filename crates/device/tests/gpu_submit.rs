@@ -157,7 +157,10 @@ fn a_budget_splits_and_a_token_cancels() {
     assert_eq!(words(&gpu, &buffer, 1024), [9; 1024]);
 
     // Cancelled between two parts: those before ran, those after did not. A machine that is busy
-    // elsewhere may let the GPU win the race against the token, so there are several attempts.
+    // elsewhere may let the GPU win the race against the token, so there are many parts and several attempts.
+    let steps: Vec<_> = (0..99).map(|i| fill(4 << 20, i)).collect();
+    let replay = bind(&gpu, &steps, std::slice::from_ref(&buffer)).unwrap();
+    replay.set_measured(Duration::from_millis(99));
     let token = CancelToken::new();
     let cancelled = (0..200).any(|_| {
         let token = CancelToken::new();
@@ -171,7 +174,7 @@ fn a_budget_splits_and_a_token_cancels() {
     assert!(cancelled);
     let last = words(&gpu, &buffer, 1)[0];
     assert!(
-        [5, 8].contains(&last),
+        last % 3 == 2 && last < 98,
         "the last step of a part, not {last}"
     );
     token.cancel();
