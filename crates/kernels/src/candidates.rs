@@ -93,8 +93,8 @@ pub(crate) fn loops(caps: &Caps, ask: Ask) -> Vec<Loop> {
     all
 }
 
-/// The order of candidates for int8, whose multiplication is longer: 32 rows with k rolled fit the instruction cache and keep B
-/// in registers (82 GOP/s; 78 unrolled; 71 with twice the accumulators).
+/// The order of candidates for int8, whose multiplication is longer: 32 x 32 with k rolled keeps B in registers. Twice the columns are as
+/// fast (72 GOP/s) and take longer to compile; other tiles are slower (docs/rejected.md).
 pub(crate) fn int8_first(candidates: &mut [Loop]) {
     let small = |of: &Loop| match *of {
         Loop::Reg {
